@@ -1,0 +1,128 @@
+"""The registry as a file: sensors.csv and GeoJSON.
+
+Columns (GeoJSON: properties of a Point feature, which gives lon and lat): dataset, sensor, name, lon, lat,
+height_m, surroundings, valid_from, valid_to (RFC 3339 with offset), make, model, serial, firmware, owner,
+public_precision_m, demo (true or false), metrics. A row a validity: a sensor that moved has two rows. `metrics`
+lists what is special of its series: `speed=mph@300;volume@300` is metric[=unit][@period in s].
+"""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from schemas.readings import DATASET_PATTERN, METRIC_PATTERN, SENSOR_PATTERN
+from schemas.registry import Device, Registration, Series, Site
+
+REQUIRED = ("dataset", "sensor")
+COLUMNS = (
+    "dataset", "sensor", "name", "lon", "lat", "height_m", "surroundings", "valid_from", "valid_to", "make", "model",
+    "serial", "firmware", "owner", "public_precision_m", "demo", "metrics",
+)  # fmt: skip
+_SERIES = re.compile(r"(?P<metric>[^=@]+)(=(?P<unit>[^@]+))?(@(?P<period>\d+))?")
+
+
+def parse_sensors_csv(text: str, name: str) -> tuple[list[Registration], list[str]]:
+    """Registrations and problems (`file:line: what is wrong, and what would be right`)."""
+    reader = csv.DictReader(io.StringIO(text))
+    header = reader.fieldnames or []
+    problems = [f"{name}:1: column {c!r} is missing" for c in REQUIRED if c not in header]
+    problems += [f"{name}:1: unknown column {c!r}; known are {', '.join(COLUMNS)}" for c in header if c not in COLUMNS]
+    if problems:
+        return [], problems
+    found: list[Registration] = []
+    for row in reader:
+        if None in row:
+            problems.append(f"{name}:{reader.line_num}: more fields than the header has")
+            continue
+        _take({k: (v or "").strip() for k, v in row.items()}, f"{name}:{reader.line_num}", found, problems)
+    return found, problems
+
+
+def parse_geojson(text: str, name: str) -> tuple[list[Registration], list[str]]:
+    """The same from a GeoJSON FeatureCollection of points."""
+    try:
+        features = json.loads(text)["features"]
+        assert isinstance(features, list)
+    except (ValueError, KeyError, TypeError, AssertionError):
+        return [], [f"{name}: not a GeoJSON FeatureCollection"]
+    found: list[Registration] = []
+    problems: list[str] = []
+    for number, feature in enumerate(features, 1):
+        where = f"{name}: feature {number}"
+        try:
+            lon, lat = feature["geometry"]["coordinates"][:2]
+            row = {k: str(v) for k, v in feature["properties"].items() if v is not None and k in COLUMNS}
+        except (KeyError, TypeError, ValueError, AttributeError):
+            problems.append(f"{where}: needs a Point geometry and properties")
+            continue
+        _take(row | {"lon": str(lon), "lat": str(lat)}, where, found, problems)
+    return found, problems
+
+
+def _take(row: Mapping[str, str], where: str, found: list[Registration], problems: list[str]) -> None:
+    try:
+        found.append(_registration(row))
+    except ValueError as e:
+        problems.append(f"{where}: {e}")
+
+
+def _registration(row: Mapping[str, str]) -> Registration:
+    dataset, sensor = row.get("dataset", ""), row.get("sensor", "")
+    if not DATASET_PATTERN.fullmatch(dataset):
+        raise ValueError(f"dataset {dataset!r} must be of the form {DATASET_PATTERN.pattern}")
+    if not SENSOR_PATTERN.fullmatch(sensor):
+        raise ValueError(f"sensor {sensor!r} must be of the form {SENSOR_PATTERN.pattern}")
+    lon, lat = _number(row, "lon", -180, 180), _number(row, "lat", -90, 90)
+    if (lon is None) != (lat is None):
+        raise ValueError("lon and lat go together")
+    valid_from, valid_to = _moment(row, "valid_from"), _moment(row, "valid_to")
+    if valid_from is not None and valid_to is not None and valid_to <= valid_from:
+        raise ValueError("valid_to must be after valid_from")
+    site = Site(row.get("name", ""), lon, lat, _number(row, "height_m", -500, 9000), row.get("surroundings", ""))
+    device = Device(*(row.get(k, "") for k in ("make", "model", "serial", "firmware", "owner")))
+    precision = _number(row, "public_precision_m", 0, 1e6) or 0
+    demo = row.get("demo", "").lower()
+    if demo not in ("", "true", "false"):
+        raise ValueError(f"demo is true or false, not {demo!r}")
+    return Registration(
+        dataset, sensor, valid_from, valid_to, site, device, _series(row), int(precision), demo == "true"
+    )
+
+
+def _series(row: Mapping[str, str]) -> dict[str, Series]:
+    found: dict[str, Series] = {}
+    for part in filter(None, (p.strip() for p in row.get("metrics", "").split(";"))):
+        match = _SERIES.fullmatch(part)
+        if not match or not METRIC_PATTERN.fullmatch(match["metric"]):
+            raise ValueError(f"metrics: {part!r} is not metric[=unit][@period_s], such as speed=mph@300")
+        period: Any = int(match["period"]) if match["period"] else None
+        found[match["metric"]] = Series(match["unit"], period, period or None)
+    return found
+
+
+def _number(row: Mapping[str, str], key: str, low: float, high: float) -> float | None:
+    if not (text := row.get(key, "")):
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"{key} {text!r} is not a number") from None
+    if not low <= value <= high:
+        raise ValueError(f"{key} {text} is not between {low:g} and {high:g}")
+    return value
+
+
+def _moment(row: Mapping[str, str], key: str) -> int | None:
+    if not (text := row.get(key, "")):
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{key} {text!r} is not RFC 3339, such as 2026-01-31T00:00:00Z") from None
+    if moment.tzinfo is None:
+        raise ValueError(f"{key} {text!r} needs an offset, such as 2026-01-31T00:00:00Z")
+    return int(moment.timestamp() * 1000)

@@ -1,0 +1,122 @@
+"""The bytes of a Kafka record of readings, version 1.
+
+MessagePack map; times are epoch milliseconds UTC; columns are little-endian numpy buffers:
+
+    v         1
+    kind      "raw" (gateway -> clean) | "clean" (clean -> windows, api)
+    tick      the gateway's time when it wrote this record as a clock tick, else 0; a tick has no readings
+    raw       offset of the raw record that a clean record was made from     (clean only)
+    prev_raw  `raw` of the clean record before it in the partition, -1 first (clean only)
+    rules     version of the rule set                                        (clean only)
+    n         number of readings
+    sensors   [[dataset, sensor], ...]
+    metrics   [[metric, unit], ...]
+    c         {column: bytes of n values | one number where all n are equal}, see schemas.readings.COLUMNS
+
+Readers ignore keys they do not know; a new meaning is a new version. `tests/schemas/wire_vectors.json` holds
+test vectors for implementations in other languages. A record with no readings is a repeat guard, not noise:
+`clean` writes exactly one record for each raw one, so that readers can see a gap.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from schemas.errors import WireError
+from schemas.readings import COLUMNS, EMPTY, PLACE_COLUMNS, Readings
+
+VERSION = 1
+MAX_READINGS = 1_000_000  # a record that says more is not ours
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder()
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One Kafka record; see the module's docstring for the fields."""
+
+    kind: str
+    readings: Readings = EMPTY
+    tick: int = 0
+    raw: int = -1
+    prev_raw: int = -1
+    rules: str = ""
+
+
+def encode(record: Record) -> bytes:
+    """The record's bytes."""
+    batch = record.readings
+    message: dict[str, Any] = {"v": VERSION, "kind": record.kind, "tick": record.tick}
+    if record.kind == "clean":
+        message |= {"raw": record.raw, "prev_raw": record.prev_raw, "rules": record.rules}
+    message |= {
+        "n": len(batch),
+        "sensors": batch.sensors,
+        "metrics": batch.metrics,
+        "c": {
+            name: _pack(column, dtype)
+            for name, dtype in (COLUMNS | PLACE_COLUMNS).items()
+            if len(batch) and (column := getattr(batch, name)) is not None
+        },
+    }
+    return _encoder.encode(message)
+
+
+def decode(data: bytes) -> Record:
+    """Read a record's bytes. Raises `WireError` for bytes that are not a version 1 record."""
+    try:
+        message = _decoder.decode(data)
+        if message["v"] != VERSION:
+            raise WireError(f"record of version {message['v']!r}; this program reads version {VERSION}")
+        if message["kind"] not in ("raw", "clean"):
+            raise WireError(f"record of unknown kind {message['kind']!r}")
+        return Record(
+            message["kind"],
+            _readings(message),
+            int(message["tick"]),
+            int(message.get("raw", -1)),
+            int(message.get("prev_raw", -1)),
+            str(message.get("rules", "")),
+        )
+    except WireError:
+        raise
+    except (msgspec.DecodeError, KeyError, TypeError, ValueError, IndexError, OverflowError) as e:
+        raise WireError(f"not a record of readings: {type(e).__name__}: {e}") from e
+
+
+def _readings(message: dict[str, Any]) -> Readings:
+    n = int(message["n"])
+    if n == 0:
+        return EMPTY
+    if not 0 < n <= MAX_READINGS:
+        raise WireError(f"a record of {n} readings; at most {MAX_READINGS}")
+    packed = message["c"]
+    columns = {name: _unpack(packed[name], dtype, n, name) for name, dtype in COLUMNS.items()}
+    columns |= {name: _unpack(packed[name], dtype, n, name) for name, dtype in PLACE_COLUMNS.items() if name in packed}
+    sensors = tuple((str(dataset), str(sensor)) for dataset, sensor in message["sensors"])
+    metrics = tuple((str(metric), str(unit)) for metric, unit in message["metrics"])
+    if columns["sensor"].max() >= len(sensors) or columns["metric"].max() >= len(metrics):
+        raise WireError("a reading names a sensor or a metric that the record does not list")
+    if ("lon" in columns) != ("lat" in columns):
+        raise WireError("lon without lat")
+    return Readings(sensors, metrics, **columns)
+
+
+def _pack(column: Any, dtype: np.dtype[Any]) -> Any:
+    # NaN is unequal to itself, so a column of NaN goes as bytes: right, and rare.
+    if column[0] == column[-1] and (column == column[0]).all():
+        return column[0].item()
+    return np.ascontiguousarray(column, dtype).tobytes()
+
+
+def _unpack(packed: Any, dtype: np.dtype[Any], n: int, name: str) -> Any:
+    if isinstance(packed, bytes):
+        if len(packed) != n * dtype.itemsize:
+            raise WireError(f"column {name} has {len(packed)} bytes for {n} readings")
+        return np.frombuffer(packed, dtype)
+    if isinstance(packed, int | float) and not isinstance(packed, bool):
+        return np.full(n, packed, dtype)
+    raise WireError(f"column {name} is neither bytes nor a number")

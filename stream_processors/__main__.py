@@ -1,0 +1,5 @@
+"""`python -m stream_processors clean|windows`."""
+
+from stream_processors.main import main
+
+main()

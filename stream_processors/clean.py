@@ -1,0 +1,220 @@
+"""One clean record from one raw record: units, first quality rules, clock checks, repeats dropped.
+
+Pure: nothing here does I/O or reads the clock. `Cleaner` is the memory of one partition.
+"""
+
+import json
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.flags import RULES_VERSION, Flag
+from schemas.quantities import QUANTITIES
+from schemas.readings import EMPTY, PERIOD_FROM_REGISTRY, Origin, Readings, Reject
+from schemas.registry import Registry
+from schemas.units import canonical_unit, conversion
+from schemas.wire import Record
+from stream_processors.quality import judge
+from stream_processors.quality.columns import Columns
+
+Array = npt.NDArray[Any]
+
+REASONS = {
+    "dataset_unknown": "no such dataset in schemas/datasets or in the city folder",
+    "metric_unknown": "no such quantity in schemas/quantities.py",
+    "unit_unknown": "no conversion to the canonical unit in schemas/units.py",
+    "clock_future": "further ahead of its receipt than CITYFEED_FUTURE_TOLERANCE_S",
+    "clock_past": "before the dataset's accept_since",
+    "conflict": "the same reading and rev came before with another value; the first stays",
+}
+"""Why `clean` refuses a reading; each goes to the dead letters with its row."""
+
+_START_BITS = 43  # epoch ms until the year 2248; with 20 bits of series a key fits 63
+_MAX_SENTINELS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """What became of one raw record: the clean one, what was refused, how many repeats were dropped."""
+
+    record: Record
+    rejects: list[Reject]
+    repeats: int
+
+
+@dataclass(slots=True)
+class _Rules:
+    """Columns with one row for each series (dataset, sensor, metric, unit) that the partition has seen."""
+
+    reason: list[str]  # "" where the series can be cleaned
+    table: Array  # structured, see _RULE_DTYPE
+
+
+_RULE_DTYPE = np.dtype(
+    [
+        ("refused", "u1"), ("factor", "f8"), ("offset", "f8"), ("period_s", "i4"), ("accept_since", "i8"),
+        ("fail_low", "f8"), ("fail_high", "f8"), ("suspect_low", "f8"), ("suspect_high", "f8"),
+        ("sentinels", "f8", (_MAX_SENTINELS,)), ("evaluated", "?"), ("key", "i8"),
+    ]
+)  # fmt: skip
+
+
+class Cleaner:
+    """The memory of one partition: its series' rules, and the readings of the last `horizon_ms` to tell repeats.
+
+    `prev_raw` is the raw offset of the record cleaned last, -1 at the beginning of the log.
+    """
+
+    def __init__(self, registry: Registry, *, prev_raw: int, future_ms: int, horizon_ms: int) -> None:
+        self.prev_raw = prev_raw
+        self._registry = registry
+        self._future_ms = future_ms
+        self._horizon_ms = horizon_ms
+        self._of: dict[tuple[str, str, str, str], int] = {}
+        self._keys: dict[tuple[str, str, str], int] = {}
+        self._rules = _Rules([], np.zeros(0, _RULE_DTYPE))
+        self._seen: dict[int, tuple[int, float]] = {}
+        self._forget: deque[tuple[int, Sequence[int]]] = deque()
+
+    def forget_rules(self) -> None:
+        """The registry changed: look every series up again."""
+        self._of.clear()
+        self._rules = _Rules([], np.zeros(0, _RULE_DTYPE))
+
+    def clean(self, record: Record, offset: int) -> Cleaned:
+        """Clean the raw record at `offset`; records must come in the order of the log."""
+        kept, rejects, repeats = self._clean(record.readings) if len(record.readings) else (EMPTY, [], 0)
+        cleaned = Record("clean", kept, record.tick, offset, self.prev_raw, RULES_VERSION)
+        self.prev_raw = offset
+        return Cleaned(cleaned, rejects, repeats)
+
+    def poison(self, offset: int) -> Record:
+        """The empty clean record of a raw record that could not be read."""
+        record = Record("clean", raw=offset, prev_raw=self.prev_raw, rules=RULES_VERSION)
+        self.prev_raw = offset
+        return record
+
+    def remember(self, record: Record) -> None:
+        """Take back into memory what an earlier process cleaned (its clean records, oldest first)."""
+        if len(record.readings):
+            self._mark_repeats(record.readings, self._rows(record.readings))
+        self.prev_raw = max(self.prev_raw, record.raw)
+
+    def _clean(self, raw: Readings) -> tuple[Readings, list[Reject], int]:
+        rows = self._rows(raw)
+        rule = self._rules.table[rows]
+        value = raw.value * rule["factor"] + rule["offset"]
+        columns = Columns(
+            value, raw.value, rule["fail_low"], rule["fail_high"], rule["suspect_low"], rule["suspect_high"],
+            rule["sentinels"], rule["evaluated"],
+        )  # fmt: skip
+        flag, tests = judge(columns)
+        value = np.where(flag == Flag.MISSING, np.nan, value)
+        period_s = np.where(raw.period_s == PERIOD_FROM_REGISTRY, rule["period_s"], raw.period_s).astype("<i4")
+        cleaned = replace(_canonical(raw), value=value, period_s=period_s, flag=flag, tests=tests)
+
+        rejects: list[Reject] = []
+        refused = rule["refused"].astype(bool)
+        for i in np.flatnonzero(refused):
+            reason = self._rules.reason[rows[i]]
+            rejects.append(_reject(raw, int(i), reason, REASONS[reason]))
+        live = raw.origin != Origin.IMPORT
+        for reason, wrong in (
+            ("clock_future", live & (raw.start > raw.received + self._future_ms)),
+            ("clock_past", live & (raw.start < rule["accept_since"])),
+        ):
+            wrong &= ~refused
+            rejects += [_reject(raw, int(i), reason, REASONS[reason]) for i in np.flatnonzero(wrong)]
+            refused |= wrong
+        repeated, conflicts = self._mark_repeats(cleaned, rows, ~refused)
+        rejects += [_reject(raw, i, "conflict", REASONS["conflict"]) for i in conflicts]
+        keep = ~(refused | repeated)
+        kept = cleaned if keep.all() else cleaned.take(keep)
+        return kept if len(kept) else EMPTY, rejects, int(repeated.sum()) - len(conflicts)
+
+    def _rows(self, batch: Readings) -> Array:
+        """Row in the rules' table of each reading."""
+        pair = batch.sensor.astype(np.int64) * len(batch.metrics) + batch.metric
+        distinct, inverse = np.unique(pair, return_inverse=True)
+        rows = np.empty(len(distinct), np.int64)
+        for i, code in enumerate(distinct.tolist()):
+            series = (*batch.sensors[code // len(batch.metrics)], *batch.metrics[code % len(batch.metrics)])
+            rows[i] = self._of[series] if series in self._of else self._learn(series)
+        return rows[inverse]
+
+    def _learn(self, series: tuple[str, str, str, str]) -> int:
+        dataset_id, sensor, metric, unit = series
+        dataset = self._registry.datasets.get(dataset_id)
+        row = np.zeros(1, _RULE_DTYPE)
+        rule = self._registry.rule(dataset_id, sensor, metric)
+        line = conversion(metric, unit or rule.unit)
+        reason = ""
+        if dataset is None:
+            reason = "dataset_unknown"
+        elif metric not in QUANTITIES:
+            reason = "metric_unknown"
+        elif line is None:
+            reason = "unit_unknown"
+        row["refused"] = bool(reason)
+        row["factor"], row["offset"] = line or (1.0, 0.0)
+        row["period_s"] = rule.period_s
+        row["accept_since"] = dataset.accept_since_ms() if dataset else 0
+        row["fail_low"], row["fail_high"] = rule.metric.fail or (-np.inf, np.inf)
+        row["suspect_low"], row["suspect_high"] = rule.metric.suspect or (-np.inf, np.inf)
+        sentinels = rule.metric.sentinels[:_MAX_SENTINELS]
+        row["sentinels"] = np.nan
+        row["sentinels"][0, : len(sentinels)] = sentinels
+        row["evaluated"] = bool(rule.metric.fail or rule.metric.suspect or rule.metric.sentinels)
+        row["key"] = self._keys.setdefault((dataset_id, sensor, metric), len(self._keys)) << _START_BITS
+        self._rules.table = np.concatenate((self._rules.table, row))
+        self._rules.reason.append(reason)
+        self._of[series] = len(self._rules.reason) - 1
+        return self._of[series]
+
+    def _mark_repeats(self, batch: Readings, rows: Array, wanted: Array | None = None) -> tuple[Array, list[int]]:
+        """(mask of what came before, rows of it that conflict: the same rev with another value)."""
+        keys = (self._rules.table["key"][rows] + batch.start).tolist()
+        revs, values = batch.rev.tolist(), batch.value.tolist()
+        chosen = range(len(keys)) if wanted is None or wanted.all() else np.flatnonzero(wanted).tolist()
+        repeated = np.zeros(len(keys), bool)
+        conflicts: list[int] = []
+        seen = self._seen
+        for i in chosen:
+            known = seen.get(keys[i])
+            if known is None or revs[i] > known[0]:
+                seen[keys[i]] = (revs[i], values[i])
+                continue
+            repeated[i] = True
+            # NaN (a sentinel) equals NaN here: the same reading again.
+            if revs[i] == known[0] and values[i] != known[1] and not (values[i] != values[i] and known[1] != known[1]):
+                conflicts.append(i)
+        now = int(batch.received.max())
+        self._forget.append((now, keys))
+        while self._forget and self._forget[0][0] < now - self._horizon_ms:
+            for key in self._forget.popleft()[1]:
+                seen.pop(key, None)
+        return repeated, conflicts
+
+
+def _canonical(batch: Readings) -> Readings:
+    """The same readings with canonical units in the dictionary of metrics (two source units may become one)."""
+    metrics = [(metric, canonical_unit(metric) or unit) for metric, unit in batch.metrics]
+    distinct = list(dict.fromkeys(metrics))
+    if len(distinct) == len(metrics):
+        return replace(batch, metrics=tuple(metrics))
+    index = np.array([distinct.index(m) for m in metrics], batch.metric.dtype)
+    return replace(batch, metrics=tuple(distinct), metric=index[batch.metric])
+
+
+def _reject(batch: Readings, i: int, reason: str, detail: str) -> Reject:
+    dataset, sensor = batch.sensors[int(batch.sensor[i])]
+    metric, unit = batch.metrics[int(batch.metric[i])]
+    row = {"dataset": dataset, "sensor": sensor, "metric": metric, "unit": unit}
+    row |= {
+        name: getattr(batch, name)[i].item() for name in ("start", "period_s", "value", "rev", "origin", "received")
+    }
+    return Reject(reason, f"{reason}: {detail}: {json.dumps(row)}", row)

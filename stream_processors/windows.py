@@ -1,0 +1,294 @@
+"""Windows in event time: which are open, what closes them, what comes late for them.
+
+Pure: rows that were stored go in (`take`), closed windows and dirty marks come out. Nothing reads the clock:
+the watermark is the newest reading of each sensor, and for silent sensors the ticks in the log.
+
+    start of readings  --a----b--------c--|-d--->         width 60 s, lateness 30 s
+    window             [      open        )
+    watermark          --------------------------> d      closed when watermark - lateness passes the end
+    late               a reading for a closed window: stored, and the window marked dirty (repair.py)
+
+A sensor that sends nothing for `silence_ms` of log time (ticks) has every window closed that ended so long ago.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.flags import COUNTED
+from schemas.windows import NARROW_S, WIDE_S
+from stream_processors.aggregates import Aggregates, aggregate
+from stream_processors.series import NEVER_MS, Rows, SeriesTable
+
+Array = npt.NDArray[Any]
+
+ALL_S = NARROW_S + WIDE_S
+_START_BITS = 43  # epoch ms until the year 2248
+_DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """Windows of one width with their aggregates: columns of length G."""
+
+    width_s: int
+    slot: Array
+    start: Array
+    aggregates: Aggregates
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Closed windows of one width whose rows must be made again from the stored readings: columns of length G.
+
+    `at_once`: not to wait for quiet (a narrow window, or a wide one that has just closed).
+    """
+
+    width_s: int
+    slot: Array
+    start: Array
+    at_once: bool
+
+
+class Windows:
+    """The open windows of the partitions that a process holds."""
+
+    def __init__(self, table: SeriesTable) -> None:
+        self.table = table
+        self.watermark = np.zeros(0, np.int64)  # per sensor: end of the newest reading
+        self._heard = np.zeros(0, np.int64)  # per sensor: newest receipt
+        self._closed_until = np.zeros((0, len(ALL_S)), np.int64)  # per slot and width: end of the last closed window
+        self._memory = {width_s: _Memory() for width_s in NARROW_S}
+        self._pending: dict[int, dict[tuple[int, int], None]] = {width_s: {} for width_s in WIDE_S}
+
+    def restore(self, slot: Array, watermark: Array, received: Array) -> None:
+        """Take up the newest stored reading of each series: its end and receipt, epoch ms."""
+        self._grow()
+        sensor = self.table.columns["sensor"][slot]
+        np.maximum.at(self.watermark, sensor, watermark)
+        np.maximum.at(self._heard, sensor, received)
+
+    def restore_closed(self, slot: Array, width_s: int, until: Array) -> None:
+        """Take up the end of the newest stored window of each series, epoch ms."""
+        self._grow()
+        np.maximum.at(self._closed_until[:, ALL_S.index(width_s)], slot, until)
+
+    def finish_restore(self) -> None:
+        """After `restore` and `restore_closed`: what came before is closed, the rest is open.
+
+        A closed window that has readings has a stored row (or, wide, a mark), so what lies behind the newest row
+        is open; where there is no row at all, a day behind the watermark is taken as open. A window that is made
+        a second time comes out the same and gets no new rev.
+        """
+        self._grow()
+        limit = self._limit({})
+        for i, width_s in enumerate(ALL_S):
+            width = width_s * 1000
+            known = np.where(limit > NEVER_MS, (limit - _DAY_MS) // width * width, NEVER_MS)
+            self._closed_until[:, i] = np.maximum(self._closed_until[:, i], known)
+            if width_s not in WIDE_S:
+                continue
+            watermark = self.watermark[self.table.columns["sensor"]]
+            for slot in np.flatnonzero(limit > NEVER_MS).tolist():
+                starts = range(int(self._closed_until[slot, i]), int(watermark[slot]) + 1, width)
+                self._pending[width_s].update(dict.fromkeys((slot, start) for start in starts))
+
+    def open_since(self) -> Array:
+        """Start (epoch ms, per slot) from which stored readings belong to windows that are not all closed."""
+        self._grow()
+        since: Array = self._closed_until[:, [ALL_S.index(w) for w in NARROW_S]].min(axis=1)
+        return since
+
+    def remember(self, rows: Rows) -> None:
+        """Take stored readings of open windows back into memory."""
+        for width_s in NARROW_S:
+            is_open = (rows.span_ms < width_s * 1000) & ~self._late(rows, width_s)
+            self._memory[width_s].add(rows.take(is_open))
+
+    def take(self, rows: Rows, replaced: Rows | None = None) -> list[Marks]:
+        """Take readings that were stored just now, and those of them that replaced an older rev.
+
+        Gives the marks of the closed windows that they belong to. Readings of open windows stay in memory.
+        """
+        self._grow()
+        marks: list[Marks] = []
+        sensor = self.table.columns["sensor"][rows.slot]
+        for width_s in ALL_S:
+            eligible = rows.span_ms < width_s * 1000
+            late = eligible & self._late(rows, width_s)
+            if late.any():
+                marks += self._marks(rows.take(late), width_s)
+            if width_s in WIDE_S:
+                self._expect(rows.take(eligible & ~late), width_s)
+            elif replaced is not None and len(replaced):
+                self._memory[width_s].forget(replaced)
+            if width_s in NARROW_S:
+                self._memory[width_s].add(rows.take(eligible & ~late))
+        np.maximum.at(self.watermark, sensor, rows.start + rows.period_s.astype(np.int64) * 1000)
+        np.maximum.at(self._heard, sensor, rows.received)
+        return marks
+
+    def close(self, ticks: Mapping[int, int]) -> tuple[list[Closed], list[Marks]]:
+        """Close what the watermarks and the ticks (partition -> epoch ms) have passed.
+
+        Narrow windows come with their aggregates; wide ones as marks, for they are made from stored readings.
+        """
+        self._grow()
+        closed: list[Closed] = []
+        marks: list[Marks] = []
+        limit = self._limit(ticks)
+        for i, width_s in enumerate(ALL_S):
+            width = width_s * 1000
+            until = np.where(limit > NEVER_MS, limit // width * width, NEVER_MS)
+            before = self._closed_until[:, i]
+            if not (until > before).any():
+                continue
+            after = self._closed_until[:, i] = np.maximum(before, until)
+            if width_s in NARROW_S:
+                closed += self._close_narrow(width_s, after)
+            else:
+                marks += self._close_wide(width_s, after)
+        return closed, marks
+
+    def _limit(self, ticks: Mapping[int, int]) -> Array:
+        """Per slot: windows that end at or before this are closed."""
+        columns = self.table.columns
+        watermark = self.watermark[columns["sensor"]]
+        limit = np.where(watermark > NEVER_MS, watermark - columns["lateness_ms"], NEVER_MS)
+        if ticks:
+            by_part = np.full(max(int(columns["part"].max(initial=0)), max(ticks)) + 1, NEVER_MS)
+            by_part[list(ticks)] = list(ticks.values())
+            tick = by_part[columns["part"]]
+            silent = tick - columns["silence_ms"] > self._heard[columns["sensor"]]
+            limit = np.where(silent, np.maximum(limit, tick - columns["silence_ms"]), limit)
+        return limit
+
+    def _late(self, rows: Rows, width_s: int) -> Array:
+        end = (rows.start // (width_s * 1000) + 1) * (width_s * 1000)
+        return np.asarray(end <= self._closed_until[rows.slot, ALL_S.index(width_s)])
+
+    def _marks(self, rows: Rows, width_s: int) -> list[Marks]:
+        """Marks for late rows, and for the windows of the series that they weigh."""
+        start = rows.start // (width_s * 1000) * (width_s * 1000)
+        slots, starts = [rows.slot], [start]
+        weighed = np.flatnonzero(self.table.columns["weight"] >= 0)
+        for target in weighed.tolist():
+            of_target = rows.slot == self.table.columns["weight"][target]
+            slots.append(np.full(int(of_target.sum()), target))
+            starts.append(start[of_target])
+        slot, start = _distinct(np.concatenate(slots), np.concatenate(starts))
+        return [Marks(width_s, slot, start, at_once=width_s in NARROW_S)]
+
+    def _expect(self, rows: Rows, width_s: int) -> None:
+        slot, start = _distinct(rows.slot, rows.start // (width_s * 1000) * (width_s * 1000))
+        self._pending[width_s].update(dict.fromkeys(zip(slot.tolist(), start.tolist(), strict=True)))
+
+    def _close_narrow(self, width_s: int, until: Array) -> list[Closed]:
+        memory = self._memory[width_s]
+        everything = memory.all()
+        width = width_s * 1000
+        closing = (everything.start // width + 1) * width <= until[everything.slot]
+        if not closing.any():
+            return []
+        memory.keep(everything.take(~closing))
+        rows = everything.take(closing)
+        return [close_rows(rows, width_s, weights(rows, everything, self.table))]
+
+    def _close_wide(self, width_s: int, until: Array) -> list[Marks]:
+        pending = self._pending[width_s]
+        if not pending:
+            return []
+        keys = np.array(list(pending), np.int64).reshape(-1, 2)
+        ready = keys[:, 1] + width_s * 1000 <= until[keys[:, 0]]
+        if not ready.any():
+            return []
+        self._pending[width_s] = dict.fromkeys(map(tuple, keys[~ready].tolist()))
+        return [Marks(width_s, keys[ready, 0], keys[ready, 1], at_once=True)]
+
+    def _grow(self) -> None:
+        """Room for series that were added to the table."""
+        more = len(self.table) - len(self._closed_until)
+        if more:
+            self._closed_until = np.vstack((self._closed_until, np.full((more, len(ALL_S)), NEVER_MS)))
+        more = self.table.sensors() - len(self.watermark)
+        if more:
+            self.watermark = np.concatenate((self.watermark, np.full(more, NEVER_MS)))
+            self._heard = np.concatenate((self._heard, np.full(more, NEVER_MS)))
+
+
+class _Memory:
+    """The readings of one width's open windows, as chunks that are joined when a window closes."""
+
+    def __init__(self) -> None:
+        self._chunks: list[Rows] = []
+
+    def add(self, rows: Rows) -> None:
+        if len(rows):
+            self._chunks.append(rows)
+
+    def all(self) -> Rows:
+        if len(self._chunks) != 1:
+            self._chunks = [concatenate(self._chunks)]
+        return self._chunks[0]
+
+    def keep(self, rows: Rows) -> None:
+        self._chunks = [rows]
+
+    def forget(self, rows: Rows) -> None:
+        everything = self.all()
+        self.keep(everything.take(~np.isin(row_keys(everything), row_keys(rows))))
+
+
+def concatenate(chunks: list[Rows]) -> Rows:
+    """One batch of rows of several, in order."""
+    if not chunks:
+        empty = np.zeros(0, np.int64)
+        return Rows(empty, empty, empty, np.zeros(0), empty, empty, empty)
+    return Rows(*(np.concatenate([getattr(c, name) for c in chunks]) for name in Rows.__slots__))
+
+
+def row_keys(rows: Rows) -> Array:
+    """One integer for each row's (slot, start)."""
+    return (rows.slot << _START_BITS) + rows.start
+
+
+def weights(rows: Rows, among: Rows, table: SeriesTable) -> Array:
+    """The weight (n) of each row: the counted value of its weighing series at the same start, NaN where none."""
+    found = np.full(len(rows), np.nan)
+    by = table.columns["weight"][rows.slot].astype(np.int64)
+    wanted = by >= 0
+    if not wanted.any():
+        return found
+    candidates = among.take(np.isin(among.slot, np.unique(by[wanted])) & np.isin(among.flag, COUNTED))
+    keys = row_keys(candidates)
+    order = np.argsort(keys)
+    want = (by[wanted] << _START_BITS) + rows.start[wanted]
+    place = np.searchsorted(keys, want, sorter=order)
+    hit = place < len(keys)
+    index = order[np.where(hit, place, 0)] if len(keys) else np.zeros(len(want), np.int64)
+    hit &= keys[index] == want if len(keys) else False
+    value = candidates.value[index] if len(keys) else np.zeros(len(want))
+    found[wanted] = np.where(hit & (value >= 0), value, np.nan)
+    return found
+
+
+def close_rows(rows: Rows, width_s: int, weight: Array) -> Closed:
+    """The windows of these rows, aggregated."""
+    width = width_s * 1000
+    number = rows.start // width
+    distinct, window = np.unique((rows.slot << _START_BITS) + number, return_inverse=True)
+    slot, start = distinct >> _START_BITS, (distinct & ((1 << _START_BITS) - 1)) * width
+    return Closed(
+        width_s,
+        slot,
+        start,
+        aggregate(window, start + width, width, rows.start, rows.span_ms, rows.value, rows.flag, weight),
+    )
+
+
+def _distinct(slot: Array, start: Array) -> tuple[Array, Array]:
+    keys = np.unique((slot << _START_BITS) + start)
+    return keys >> _START_BITS, keys & ((1 << _START_BITS) - 1)
