@@ -11,16 +11,20 @@ sentence with file, line and remedy (`cityfeed doctor` prints them; services ref
 
 import re
 import zoneinfo
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Collection, Iterator, Mapping
+from functools import partial
+from pathlib import Path, PurePath
 
 import msgspec
 
-from schemas.datasets import Dataset, located, parse_datasets, parse_toml, shipped_files
+from schemas.datasets import Dataset, read_datasets, shipped_files
 from schemas.errors import CityFolderError
-from schemas.readings import METRIC_PATTERN, SENSOR_PATTERN
+from schemas.quantities import QUANTITIES
+from schemas.readings import SENSOR_PATTERN, PeriodS
 from schemas.registry import Registration
 from schemas.registry_files import parse_geojson, parse_sensors_csv
+from schemas.toml_files import Path as Keys
+from schemas.toml_files import TomlFile
 from schemas.units import conversion
 
 FILES = ("city.toml", "sources.toml", "sensors.csv", "sensors.geojson")
@@ -62,7 +66,7 @@ class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     time: str = "payload"
     time_zone: str = ""
     stamp: str = "start"
-    period_s: int | None = None
+    period_s: PeriodS | None = None
 
     def metric_of(self, field: str) -> SourceMetric | None:
         """The metric that a payload's field stands for; None for one that is not listed."""
@@ -97,10 +101,17 @@ def read_files(folder: Path) -> dict[str, str]:
     if not (folder / "city.toml").is_file():
         raise CityFolderError([f"{folder}/city.toml is missing; CITYFEED_CITY_DIR names the city folder"])
     paths = [folder / name for name in FILES] + sorted((folder / "datasets").glob("*.toml"))
-    try:
-        return {str(p.relative_to(folder)): p.read_text("utf-8-sig") for p in paths if p.is_file()}
-    except UnicodeDecodeError as e:
-        raise CityFolderError([f"a file in {folder} is not UTF-8: {e}; save it as UTF-8"]) from e
+    texts: dict[str, str] = {}
+    problems: list[str] = []
+    for path in filter(Path.is_file, paths):
+        name, data = path.relative_to(folder).as_posix(), path.read_bytes()
+        try:
+            texts[name] = data.decode("utf-8-sig")
+        except UnicodeDecodeError as e:
+            problems.append(f"{name}:{data.count(10, 0, e.start) + 1}: not UTF-8; save it as UTF-8")
+    if problems:
+        raise CityFolderError(problems)
+    return texts
 
 
 def read_city(folder: Path) -> City:
@@ -110,85 +121,91 @@ def read_city(folder: Path) -> City:
 
 def parse_city(files: Mapping[str, str]) -> City:
     """The city of these files (texts by name). Raises `CityFolderError` with every mistake."""
-    problems: list[str] = []
-    info, found = parse_toml("city.toml", files.get("city.toml", ""), CityInfo)
-    problems += found
-    if info is not None:
-        problems += [located("city.toml", files["city.toml"], key, text) for key, text in _info_mistakes(info)]
-    own = {name: text for name, text in files.items() if name.startswith("datasets/")}
-    datasets: dict[str, Dataset] = {}
-    try:
-        datasets = parse_datasets(shipped_files() | {f"(city) {name}": text for name, text in own.items()})
-    except CityFolderError as e:
-        problems += [problem.removeprefix("(city) ") for problem in e.problems]
-    sources, found = parse_toml("sources.toml", files.get("sources.toml", ""), Sources)
-    problems += found
-    for source in sources.source if sources else ():
-        problems += [
-            located("sources.toml", files["sources.toml"], key, text) for key, text in _source_mistakes(source)
-        ]
+    info = TomlFile("city.toml", files.get("city.toml", ""), CityInfo)
+    for path, problem in _info_mistakes(info.value) if info.value else ():
+        info.complain(path, problem)
+
+    own_files = {name: text for name, text in files.items() if name.startswith("datasets/")}
+    own, dataset_problems = read_datasets(own_files)
+    datasets = read_datasets(shipped_files())[0] | own
+    ids = set(datasets) | {PurePath(name).stem for name in own_files}
+
+    sources = TomlFile("sources.toml", files.get("sources.toml", ""), Sources)
+    for number, source in enumerate(sources.value.source if sources.value else ()):
+        for path, problem in _source_mistakes(source, ids):
+            sources.complain(("source", number, *path), problem)
+
     registrations: list[Registration] = []
+    problems = info.problems + dataset_problems + sources.problems
+    seen: dict[str, str] = {}
     for name, parse in (("sensors.csv", parse_sensors_csv), ("sensors.geojson", parse_geojson)):
         if name in files:
-            read, found = parse(files[name], name)
+            read, found = parse(files[name], name, partial(_registration_mistakes, ids, seen, name))
             registrations += read
             problems += found
-    if datasets:
-        problems += _registration_mistakes(registrations, datasets)
-    if problems or info is None or sources is None:
+    if problems or info.value is None or sources.value is None:
         raise CityFolderError(problems)
-    return City(info, datasets, sources.source, tuple(registrations))
+    return City(info.value, datasets, sources.value.source, tuple(registrations))
 
 
-def _info_mistakes(info: CityInfo) -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
+def _info_mistakes(info: CityInfo) -> Iterator[tuple[Keys, str]]:
     if info.time_zone not in zoneinfo.available_timezones():
-        found.append(("time_zone", f"time_zone {info.time_zone!r} is not an IANA zone such as America/Los_Angeles"))
+        yield ("time_zone",), f"time_zone {info.time_zone!r} is not an IANA zone such as America/Los_Angeles"
     west, south, east, north = info.bbox
     if not (-180 <= west <= 180 and -180 <= east <= 180 and -90 <= south < north <= 90):
-        found.append(("bbox", "bbox must be [minLon, minLat, maxLon, maxLat] in degrees, minLat < maxLat"))
-    return found
+        yield ("bbox",), "bbox must be [minLon, minLat, maxLon, maxLat] in degrees, minLat < maxLat"
+    for metric, unit in info.units.items():
+        if problem := _unit_mistake(metric, unit):
+            yield ("units", metric), f"units: {problem}"
 
 
-def _source_mistakes(source: Source) -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
+def _source_mistakes(source: Source, datasets: Collection[str]) -> Iterator[tuple[Keys, str]]:
+    levels = source.topic.split("/")
+    if not source.topic or any(set("+#") & set(level) and level not in ("+", "#") for level in levels):
+        yield (
+            ("topic",),
+            f"topic {source.topic!r} is no MQTT filter: + and # stand for whole levels, as in tele/+/SENSOR",
+        )
+    elif "#" in levels[:-1]:
+        yield ("topic",), f"topic {source.topic!r} is no MQTT filter: # can only be the last level"
     if source.decoder not in DECODER_NAMES:
-        found.append(("decoder", f"decoder {source.decoder!r} is none of {', '.join(DECODER_NAMES)}"))
-    wildcards = source.topic.split("/").count("+")
-    for place in re.findall(r"\{(\d+)\}", source.dataset + source.sensor):
-        if not 1 <= int(place) <= wildcards:
-            found.append(("sensor", f"{{{place}}}: the topic {source.topic!r} has {wildcards} level(s) with +"))
-    if "{" not in source.sensor and not SENSOR_PATTERN.fullmatch(source.sensor):
-        found.append(("sensor", f"sensor {source.sensor!r} must be of the form {SENSOR_PATTERN.pattern}"))
+        yield ("decoder",), f"decoder {source.decoder!r} is none of {', '.join(DECODER_NAMES)}"
+    for key, template in (("dataset", source.dataset), ("sensor", source.sensor)):
+        for place in re.findall(r"\{(\d+)\}", template):
+            if not 1 <= int(place) <= levels.count("+"):
+                yield (key,), f"{key} {{{place}}}: the topic {source.topic!r} has {levels.count('+')} level(s) with +"
+    if "{" not in source.dataset and source.dataset not in datasets:
+        yield ("dataset",), f"there is no dataset {source.dataset!r}; there are {', '.join(sorted(datasets))}"
+    if not SENSOR_PATTERN.fullmatch(re.sub(r"\{\d+\}", "x", source.sensor)):
+        yield ("sensor",), f"sensor {source.sensor!r} must be of the form {SENSOR_PATTERN.pattern}, {{1}} for a +"
     if source.time not in ("payload", "received"):
-        found.append(("time", "time is payload or received"))
+        yield ("time",), f"time is payload or received, not {source.time!r}"
     if source.stamp not in ("start", "end"):
-        found.append(("stamp", "stamp is start or end"))
+        yield ("stamp",), f"stamp is start or end, not {source.stamp!r}"
     if source.time_zone and source.time_zone not in zoneinfo.available_timezones():
-        found.append(("time_zone", f"time_zone {source.time_zone!r} is not an IANA zone"))
+        yield ("time_zone",), f"time_zone {source.time_zone!r} is not an IANA zone such as America/Los_Angeles"
     for name in source.metrics:
         target = source.metric_of(name)
-        if target is None or not METRIC_PATTERN.fullmatch(target.metric):
-            found.append((name, f"{name}: the metric must be of the form {METRIC_PATTERN.pattern}"))
-        elif conversion(target.metric, target.unit) is None:
-            found.append(
-                (name, f"{name}: no conversion from {target.unit!r} for {target.metric}; see schemas/units.py")
-            )
-    return found
+        if target and (problem := _unit_mistake(target.metric, target.unit)):
+            yield ("metrics", name), f"{name}: {problem}"
 
 
-def _registration_mistakes(registrations: list[Registration], datasets: dict[str, Dataset]) -> list[str]:
-    found: list[str] = []
-    seen: set[str] = set()
-    for r in registrations:
-        if r.dataset not in datasets:
-            found.append(f"sensors: {r.sensor}: there is no dataset {r.dataset!r}; add datasets/{r.dataset}.toml")
-        if r.key in seen:
-            found.append(f"sensors: {r.dataset}/{r.sensor} is listed twice with the same valid_from")
-        seen.add(r.key)
-        for metric, series in r.series.items():
-            if conversion(metric, series.unit or "") is None:
-                found.append(
-                    f"sensors: {r.sensor}: no conversion from {series.unit!r} for {metric}; see schemas/units.py"
-                )
-    return found
+def _registration_mistakes(
+    datasets: Collection[str], seen: dict[str, str], file: str, registration: Registration
+) -> Iterator[str]:
+    if registration.dataset not in datasets:
+        yield f"there is no dataset {registration.dataset!r}; there are {', '.join(sorted(datasets))}"
+    if registration.key in seen:
+        yield (
+            f"{registration.dataset}/{registration.sensor} is listed before, in {seen[registration.key]}, with the "
+            "same valid_from; a sensor that moved has a row for each place, with the time from which it is there"
+        )
+    seen.setdefault(registration.key, file)
+
+
+def _unit_mistake(metric: str, unit: str) -> str:
+    if metric not in QUANTITIES:
+        return f"there is no quantity {metric!r}; schemas/quantities.py lists them, and one line adds one"
+    if conversion(metric, unit) is None:
+        return f"no conversion from {unit!r} to {QUANTITIES[metric].unit} for {metric}; schemas/units.py lists them"
+    return ""

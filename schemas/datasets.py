@@ -1,23 +1,25 @@
 """Datasets: one TOML file each, in `schemas/datasets/` or in the city folder's `datasets/` (which wins).
 
-To add a dataset, add a file; nothing else has to know. A file with a mistake is refused at start, with file,
-line and reason.
+To add a dataset, add a file that has its id as name; nothing else has to know. A file with a mistake is refused at
+start, with file, line and reason.
 """
 
-import re
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from importlib import resources
-from typing import Any, TypeVar
+from pathlib import PurePath
+from typing import Annotated
 
 import msgspec
 
 from schemas.errors import CityFolderError
 from schemas.quantities import QUANTITIES
-from schemas.readings import DATASET_PATTERN, METRIC_PATTERN, RESERVED_DATASETS
+from schemas.readings import DATASET_PATTERN, RESERVED_DATASETS, PeriodS
+from schemas.toml_files import Path, TomlFile
 from schemas.units import conversion
 
-T = TypeVar("T")
+MAX_SENTINELS = 4
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -25,16 +27,16 @@ class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `unit` is the source's (UCUM or an alias), `period_s` the averaging period (0: an instant), `cadence_s` the
     time between readings. `fail` and `suspect` are the gross range spans [low, high] in the CANONICAL unit,
-    ends included; `sentinels` are values, in the SOURCE's unit, that mean "no value".
+    ends included; `sentinels` are values (at most four), in the SOURCE's unit, that mean "no value".
     """
 
     unit: str = ""
-    period_s: int = 0
-    cadence_s: int = 0
+    period_s: PeriodS = 0
+    cadence_s: PeriodS = 0
     description: str = ""
     fail: tuple[float, float] | None = None
     suspect: tuple[float, float] | None = None
-    sentinels: tuple[float, ...] = ()
+    sentinels: Annotated[tuple[float, ...], msgspec.Meta(max_length=MAX_SENTINELS)] = ()
 
 
 class Privacy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,7 +75,7 @@ class Dataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def accept_since_ms(self) -> int:
         """`accept_since` in epoch ms UTC."""
-        return int(self.accept_since.timestamp() * 1000)
+        return (self.accept_since - _EPOCH) // timedelta(milliseconds=1)
 
 
 def shipped_files() -> dict[str, str]:
@@ -83,78 +85,59 @@ def shipped_files() -> dict[str, str]:
 
 
 def parse_datasets(files: Mapping[str, str]) -> dict[str, Dataset]:
-    """Datasets by id, from TOML texts by file name; a later file wins over an earlier one of the same id.
-
-    Raises `CityFolderError` with every mistake in every file.
-    """
-    datasets: dict[str, Dataset] = {}
-    problems: list[str] = []
-    for name, text in files.items():
-        dataset, found = parse_toml(name, text, Dataset)
-        if dataset is not None:
-            found += [located(name, text, key, problem) for key, problem in _mistakes(dataset)]
-            datasets[dataset.id] = dataset
-        problems += found
+    """Datasets by id, from TOML texts by file name. Raises `CityFolderError` with every mistake in every file."""
+    datasets, problems = read_datasets(files)
     if problems:
         raise CityFolderError(problems)
     return datasets
 
 
-def parse_toml(name: str, text: str, kind: type[T]) -> tuple[T | None, list[str]]:
-    """(value, []) or (None, [sentence with file, line and what is wrong])."""
-    try:
-        return msgspec.toml.decode(text.encode(), type=kind), []
-    except msgspec.ValidationError as e:
-        message, _, path = str(e).partition(" - at ")
-        unknown = re.search(r"unknown field `([^`]+)`", message)
-        keys = re.findall(r"[\w-]+", path.strip("`$"))
-        key = unknown.group(1) if unknown else (keys[-1] if keys else "")
-        return None, [located(name, text, key, f"{message}{f' ({path})' if path else ''}")]
-    except msgspec.DecodeError as e:
-        return None, [f"{name}: not TOML: {e}"]
+def read_datasets(files: Mapping[str, str]) -> tuple[dict[str, Dataset], list[str]]:
+    """Datasets by the id that their file's name says, and every mistake: `file:line: what is wrong`.
+
+    Where there is a mistake the datasets are only good for finding more of them.
+    """
+    datasets: dict[str, Dataset] = {}
+    problems: list[str] = []
+    for name, text in files.items():
+        file = TomlFile(name, text, Dataset)
+        if file.value is not None:
+            for path, problem in _mistakes(file.value, PurePath(name).stem):
+                file.complain(path, problem)
+            datasets[PurePath(name).stem] = file.value
+        problems += file.problems
+    return datasets, problems
 
 
-def located(name: str, text: str, key: str, problem: str) -> str:
-    """`file:line: problem`, where the line is the first one that has the key."""
-    pattern = re.compile(rf"""^\s*(\[.*\b)?["']?{re.escape(key)}\b""") if key else None
-    for number, line in enumerate(text.splitlines(), 1):
-        if pattern and pattern.search(line):
-            return f"{name}:{number}: {problem}"
-    return f"{name}: {problem}"
-
-
-def _mistakes(dataset: Dataset) -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
+def _mistakes(dataset: Dataset, stem: str) -> Iterator[tuple[Path, str]]:
     if not DATASET_PATTERN.fullmatch(dataset.id) or dataset.id in RESERVED_DATASETS:
-        found.append(("id", f"id {dataset.id!r} is reserved or not of the form {DATASET_PATTERN.pattern}"))
+        yield ("id",), f"id {dataset.id!r} is reserved or not of the form {DATASET_PATTERN.pattern}"
+    elif dataset.id != stem:
+        yield ("id",), f"id {dataset.id!r} must be the file's name; call the file {dataset.id}.toml"
     for field in ("lateness_s", "silence_s"):
         if getattr(dataset, field) < 0:
-            found.append((field, f"{field} must not be negative"))
+            yield (field,), f"{field} must not be negative"
     if dataset.accept_since.tzinfo is None:
-        found.append(("accept_since", "accept_since needs an offset, such as 2000-01-01T00:00:00Z"))
+        yield ("accept_since",), "accept_since needs an offset, such as 2000-01-01T00:00:00Z"
+    if not dataset.metrics:
+        yield ("metrics",), "a dataset has at least one metric; add a table such as [metrics.pm25]"
     for name, metric in dataset.metrics.items():
-        found += [(name, f"metrics.{name}: {problem}") for problem in _metric_mistakes(name, metric)]
-    return found
+        for field, problem in _metric_mistakes(name, metric):
+            yield ("metrics", name, field), f"metrics.{name}: {problem}"
 
 
-def _metric_mistakes(name: str, metric: Metric) -> list[str]:
-    found: list[str] = []
-    if not METRIC_PATTERN.fullmatch(name):
-        found.append(f"the name must be of the form {METRIC_PATTERN.pattern}")
+def _metric_mistakes(name: str, metric: Metric) -> Iterator[tuple[str, str]]:
     if name not in QUANTITIES:
-        found.append("there is no such quantity; schemas/quantities.py lists them, and one line adds one")
+        yield "", "there is no such quantity; schemas/quantities.py lists them, and one line adds one"
     elif conversion(name, metric.unit) is None:
-        found.append(f"no conversion from {metric.unit!r} to {QUANTITIES[name].unit}; schemas/units.py lists them")
-    if metric.period_s < 0 or metric.cadence_s < 0:
-        found.append("period_s and cadence_s must not be negative")
-    for span_name in ("fail", "suspect"):
-        span: Any = getattr(metric, span_name)
+        yield (
+            "unit",
+            f"no conversion from {metric.unit!r} to {QUANTITIES[name].unit}; schemas/units.py lists them",
+        )
+    for field, span in (("fail", metric.fail), ("suspect", metric.suspect)):
         if span is not None and not span[0] < span[1]:
-            found.append(f"{span_name} must be [low, high] with low < high")
-    if (
-        metric.fail
-        and metric.suspect
-        and not (metric.fail[0] <= metric.suspect[0] and metric.suspect[1] <= metric.fail[1])
-    ):
-        found.append("the suspect span must lie within the fail span")
-    return found
+            yield field, f"{field} must be [low, high] with low < high"
+    if metric.fail and metric.suspect:
+        (low, high), (suspect_low, suspect_high) = metric.fail, metric.suspect
+        if not (low <= suspect_low and suspect_high <= high):
+            yield "suspect", f"the suspect span must lie within the fail span, [{low:g}, {high:g}]"

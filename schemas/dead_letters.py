@@ -4,6 +4,8 @@ import msgspec
 
 from schemas.errors import WireError
 
+VERSION = 1
+
 
 class DeadLetter(msgspec.Struct, frozen=True, omit_defaults=True):
     """One refused input.
@@ -23,7 +25,7 @@ class DeadLetter(msgspec.Struct, frozen=True, omit_defaults=True):
     offset: int = -1
     row: int = -1
     truncated: bool = False
-    v: int = 1
+    v: int = VERSION
 
 
 MAX_PAYLOAD_BYTES = 2 * 1024 * 1024  # under the topic's max.message.bytes; MQTT packets are smaller by default
@@ -42,6 +44,9 @@ def encode(letter: DeadLetter) -> bytes:
 def decode(data: bytes) -> DeadLetter:
     """Read a letter's bytes. Raises `WireError`."""
     try:
-        return _decoder.decode(data)
-    except msgspec.DecodeError as e:
+        letter = _decoder.decode(data)
+    except (msgspec.DecodeError, ValueError, RecursionError) as e:
         raise WireError(f"not a dead letter: {e}") from e
+    if letter.v != VERSION:
+        raise WireError(f"dead letter of version {letter.v}; this program reads version {VERSION}")
+    return letter

@@ -47,7 +47,7 @@ class GapError(PipelineError):
     """A reader was given a record that does not follow the one it had last."""
 
 
-@dataclass
+@dataclass(eq=False)  # an exception is itself alone, and hashable
 class RequestError(CityfeedError):
     """A request that can't be answered, rendered as RFC 9457 by one handler.
 

@@ -45,6 +45,8 @@ def load(body: bytes, columns: Mapping[str, str]) -> dict[str, Array]:
     """
     if not body.startswith(_HEADER[:11]):
         raise ValueError("not PostgreSQL's binary COPY format")
+    if len(body) < len(_HEADER) + len(_TRAILER) or not body.endswith(_TRAILER):
+        raise ValueError("the COPY body has no end: it was cut off")
     dtype = _dtype(list(columns.values()))
     payload = memoryview(body)[len(_HEADER) : len(body) - len(_TRAILER)]
     if len(payload) % dtype.itemsize:

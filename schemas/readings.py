@@ -4,8 +4,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -40,6 +41,9 @@ PLACE_COLUMNS: dict[str, np.dtype[Any]] = {"lon": np.dtype("<f8"), "lat": np.dty
 """Only in batches of mobile sensors: degrees WGS 84, NaN for a reading without a place."""
 
 PERIOD_FROM_REGISTRY = -1
+MAX_PERIOD_S = 366 * 86_400
+PeriodS = Annotated[int, msgspec.Meta(ge=0, le=MAX_PERIOD_S)]
+"""Seconds of a period or a cadence, in files and registrations; 0 is an instant."""
 
 Array = npt.NDArray[Any]
 
@@ -97,7 +101,10 @@ def readings(
         for name, dtype in COLUMNS.items()
     }
     if lon is not None:
-        made |= {"lon": np.asarray(lon, "<f8"), "lat": np.asarray(lat, "<f8")}
+        made |= {
+            name: np.ascontiguousarray(np.broadcast_to(np.asarray(column, PLACE_COLUMNS[name]), n))
+            for name, column in (("lon", lon), ("lat", lat))
+        }
     return Readings(tuple(sensors), tuple(metrics), **made)
 
 

@@ -12,6 +12,7 @@ import msgspec
 
 from schemas.datasets import Dataset, Metric
 from schemas.errors import WireError
+from schemas.readings import PeriodS
 
 FOREVER_MS = 1 << 60
 
@@ -40,8 +41,8 @@ class Series(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is special about one metric of one sensor; None means the dataset's."""
 
     unit: str | None = None
-    period_s: int | None = None
-    cadence_s: int | None = None
+    period_s: PeriodS | None = None
+    cadence_s: PeriodS | None = None
 
 
 class Registration(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -84,9 +85,7 @@ class Registry:
     def apply(self, registration: Registration) -> None:
         """Take a registration in; one with the same key is replaced."""
         known = self._of.setdefault((registration.dataset, registration.sensor), [])
-        known[:] = sorted(
-            [r for r in known if r.key != registration.key] + [registration], key=lambda r: r.valid_from or 0
-        )
+        known[:] = sorted([r for r in known if r.key != registration.key] + [registration], key=_starts)
         for key in [k for k in self._rules if k[:2] == (registration.dataset, registration.sensor)]:
             del self._rules[key]
 
@@ -102,15 +101,15 @@ class Registry:
         """The registration valid at a moment (epoch ms UTC); its end is `valid_to` or the next one's start."""
         found = None
         for registration in self.registrations(dataset, sensor):
-            if (registration.valid_from or 0) <= at_ms:
+            if _starts(registration) <= at_ms:
                 found = registration
-        return found if found is not None and at_ms < (found.valid_to or FOREVER_MS) else None
+        return found if found is not None and at_ms < _ends(found) else None
 
     def validities(self, dataset: str, sensor: str) -> list[tuple[int, int, Registration]]:
         """(from, to, registration) in epoch ms UTC, not overlapping; open ends are 0 and `FOREVER_MS`."""
         known = self.registrations(dataset, sensor)
-        starts = [r.valid_from or 0 for r in known] + [FOREVER_MS]
-        return [(starts[i], min(r.valid_to or FOREVER_MS, starts[i + 1]), r) for i, r in enumerate(known)]
+        starts = [*map(_starts, known), FOREVER_MS]
+        return [(starts[i], min(_ends(r), starts[i + 1]), r) for i, r in enumerate(known)]
 
     def rule(self, dataset: str, sensor: str, metric: str) -> SeriesRule:
         """What holds for a series: its newest registration's word, else the dataset's."""
@@ -128,6 +127,14 @@ class Registry:
         return rule
 
 
+def _starts(registration: Registration) -> int:
+    return 0 if registration.valid_from is None else registration.valid_from
+
+
+def _ends(registration: Registration) -> int:
+    return FOREVER_MS if registration.valid_to is None else registration.valid_to
+
+
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Registration)
 
@@ -141,7 +148,7 @@ def decode(data: bytes) -> Registration:
     """Read a registration. Raises `WireError`."""
     try:
         return _decoder.decode(data)
-    except msgspec.DecodeError as e:
+    except (msgspec.DecodeError, ValueError, RecursionError) as e:
         raise WireError(f"not a registration: {e}") from e
 
 

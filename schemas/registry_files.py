@@ -3,31 +3,51 @@
 Columns (GeoJSON: properties of a Point feature, which gives lon and lat): dataset, sensor, name, lon, lat,
 height_m, surroundings, valid_from, valid_to (RFC 3339 with offset), make, model, serial, firmware, owner,
 public_precision_m, demo (true or false), metrics. A row a validity: a sensor that moved has two rows. `metrics`
-lists what is special of its series: `speed=mph@300;volume@300` is metric[=unit][@period in s].
+lists what is special of its series: `speed=mph@300;volume@300` is metric[=unit][@period in s]. Other properties of
+GeoJSON are left alone.
 """
 
 import csv
 import io
 import json
 import re
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from schemas.readings import DATASET_PATTERN, METRIC_PATTERN, SENSOR_PATTERN
+from schemas.quantities import QUANTITIES
+from schemas.readings import DATASET_PATTERN, MAX_PERIOD_S, METRIC_PATTERN, SENSOR_PATTERN
 from schemas.registry import Device, Registration, Series, Site
+from schemas.units import conversion
 
 REQUIRED = ("dataset", "sensor")
 COLUMNS = (
     "dataset", "sensor", "name", "lon", "lat", "height_m", "surroundings", "valid_from", "valid_to", "make", "model",
     "serial", "firmware", "owner", "public_precision_m", "demo", "metrics",
 )  # fmt: skip
-_SERIES = re.compile(r"(?P<metric>[^=@]+)(=(?P<unit>[^@]+))?(@(?P<period>\d+))?")
+_SERIES = re.compile(r"(?P<metric>[^=@]+)(=(?P<unit>.+?))?(@(?P<period>\d+))?")  # a unit may hold @: ug/m3@20Cel
+_FEATURES = re.compile(r'"features"\s*:\s*\[')
+_NEXT = re.compile(r"[\s,]*(?=[^\s,\]])")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+Check = Callable[[Registration], Iterable[str]]
+"""What else is wrong with a registration; a file alone can't say whether there is such a dataset."""
 
 
-def parse_sensors_csv(text: str, name: str) -> tuple[list[Registration], list[str]]:
+def _no_check(_: Registration) -> Iterable[str]:
+    return ()
+
+
+def parse_sensors_csv(text: str, name: str, check: Check = _no_check) -> tuple[list[Registration], list[str]]:
     """Registrations and problems (`file:line: what is wrong, and what would be right`)."""
-    reader = csv.DictReader(io.StringIO(text))
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        return _rows(reader, name, check)
+    except csv.Error as e:
+        return [], [f"{name}:{reader.line_num}: not CSV: {e}; a field with quotes or commas goes in double quotes"]
+
+
+def _rows(reader: "csv.DictReader[str]", name: str, check: Check) -> tuple[list[Registration], list[str]]:
     header = reader.fieldnames or []
     problems = [f"{name}:1: column {c!r} is missing" for c in REQUIRED if c not in header]
     problems += [f"{name}:1: unknown column {c!r}; known are {', '.join(COLUMNS)}" for c in header if c not in COLUMNS]
@@ -36,38 +56,59 @@ def parse_sensors_csv(text: str, name: str) -> tuple[list[Registration], list[st
     found: list[Registration] = []
     for row in reader:
         if None in row:
-            problems.append(f"{name}:{reader.line_num}: more fields than the header has")
+            problems.append(
+                f"{name}:{reader.line_num}: more fields than the header has; a field with commas goes in double quotes"
+            )
             continue
-        _take({k: (v or "").strip() for k, v in row.items()}, f"{name}:{reader.line_num}", found, problems)
+        _take({k: (v or "").strip() for k, v in row.items()}, f"{name}:{reader.line_num}", check, found, problems)
     return found, problems
 
 
-def parse_geojson(text: str, name: str) -> tuple[list[Registration], list[str]]:
-    """The same from a GeoJSON FeatureCollection of points."""
+def parse_geojson(text: str, name: str, check: Check = _no_check) -> tuple[list[Registration], list[str]]:
+    """The same from a GeoJSON FeatureCollection of points; a problem's line is that where its feature starts."""
     try:
-        features = json.loads(text)["features"]
-        assert isinstance(features, list)
-    except (ValueError, KeyError, TypeError, AssertionError):
-        return [], [f"{name}: not a GeoJSON FeatureCollection"]
+        whole = json.loads(text)
+    except json.JSONDecodeError as e:
+        return [], [f"{name}:{e.lineno}: not JSON: {e.msg}"]
+    except RecursionError:
+        return [], [f"{name}:1: not GeoJSON: nested too deeply"]
+    if not (isinstance(whole, dict) and isinstance(whole.get("features"), list)):
+        return [], [f'{name}:1: not a GeoJSON FeatureCollection: {{"type": "FeatureCollection", "features": [...]}}']
     found: list[Registration] = []
     problems: list[str] = []
-    for number, feature in enumerate(features, 1):
-        where = f"{name}: feature {number}"
+    for line, feature in _features(text):
+        where = f"{name}:{line}"
         try:
+            if feature["geometry"]["type"] != "Point":
+                raise ValueError
             lon, lat = feature["geometry"]["coordinates"][:2]
             row = {k: str(v) for k, v in feature["properties"].items() if v is not None and k in COLUMNS}
         except (KeyError, TypeError, ValueError, AttributeError):
-            problems.append(f"{where}: needs a Point geometry and properties")
+            problems.append(f"{where}: the feature needs a geometry of type Point, and properties")
             continue
-        _take(row | {"lon": str(lon), "lat": str(lat)}, where, found, problems)
+        _take(row | {"lon": str(lon), "lat": str(lat)}, where, check, found, problems)
     return found, problems
 
 
-def _take(row: Mapping[str, str], where: str, found: list[Registration], problems: list[str]) -> None:
+def _features(text: str) -> Iterator[tuple[int, Any]]:
+    """(line, feature) of each; the text is a JSON object that has "features"."""
+    start = _FEATURES.search(text)
+    decoder = json.JSONDecoder()
+    position, line, counted_to = start.end() if start else len(text), 1, 0
+    while gap := _NEXT.match(text, position):
+        feature, position = decoder.raw_decode(text, gap.end())
+        line, counted_to = line + text.count("\n", counted_to, gap.end()), gap.end()
+        yield line, feature
+
+
+def _take(row: Mapping[str, str], where: str, check: Check, found: list[Registration], problems: list[str]) -> None:
     try:
-        found.append(_registration(row))
+        registration = _registration(row)
     except ValueError as e:
         problems.append(f"{where}: {e}")
+        return
+    found.append(registration)
+    problems += [f"{where}: {problem}" for problem in check(registration)]
 
 
 def _registration(row: Mapping[str, str]) -> Registration:
@@ -99,8 +140,20 @@ def _series(row: Mapping[str, str]) -> dict[str, Series]:
         match = _SERIES.fullmatch(part)
         if not match or not METRIC_PATTERN.fullmatch(match["metric"]):
             raise ValueError(f"metrics: {part!r} is not metric[=unit][@period_s], such as speed=mph@300")
-        period: Any = int(match["period"]) if match["period"] else None
-        found[match["metric"]] = Series(match["unit"], period, period or None)
+        metric, unit = match["metric"], match["unit"]
+        if metric not in QUANTITIES:
+            raise ValueError(f"metrics: there is no quantity {metric!r}; schemas/quantities.py lists them")
+        if metric in found:
+            raise ValueError(f"metrics: {metric} is there twice")
+        if conversion(metric, unit or "") is None:
+            raise ValueError(
+                f"metrics: no conversion from {unit!r} to {QUANTITIES[metric].unit} for {metric}; "
+                "schemas/units.py lists them"
+            )
+        period = int(match["period"]) if match["period"] else None
+        if period is not None and period > MAX_PERIOD_S:
+            raise ValueError(f"metrics: {part!r}: a period is at most {MAX_PERIOD_S} s")
+        found[metric] = Series(unit, period, period or None)
     return found
 
 
@@ -125,4 +178,4 @@ def _moment(row: Mapping[str, str], key: str) -> int | None:
         raise ValueError(f"{key} {text!r} is not RFC 3339, such as 2026-01-31T00:00:00Z") from None
     if moment.tzinfo is None:
         raise ValueError(f"{key} {text!r} needs an offset, such as 2026-01-31T00:00:00Z")
-    return int(moment.timestamp() * 1000)
+    return (moment - _EPOCH) // timedelta(milliseconds=1)

@@ -5,6 +5,7 @@ docs/settings.md is made from this table, and a test holds the two together.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_type_hints
@@ -23,8 +24,16 @@ class Secret(str):
         return "'***'" if self else "''"
 
 
-def _setting(default: Any, help: str, unit: str = "", low: float | None = None, high: float | None = None) -> Any:
-    return field(default=default, metadata={"help": help, "unit": unit, "low": low, "high": high})
+def _setting(
+    default: Any,
+    help: str,
+    unit: str = "",
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    metadata = {"help": help, "unit": unit, "low": low, "high": high, "choices": choices}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -35,12 +44,12 @@ class Settings:
     city_dir: str = _setting("deploy/sample_city", "The city folder: city.toml, sensors.csv, sources.toml, datasets/.")
     state_dir: str = _setting(".cityfeed/run", "Where the local stack and the services keep their state and logs.")
     cache_dir: str = _setting(".cityfeed/cache", "Where set-up keeps what it downloads and builds.")
-    log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR.")
+    log_level: str = _setting("INFO", "How much the services say.", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
 
     # -- MQTT -------------------------------------------------------------------------------------------
     mqtt_host: str = _setting("127.0.0.1", "Address of the MQTT broker.")
     mqtt_port: int = _setting(18830, "Port of the MQTT broker.", "port", 1, 65535)
-    mqtt_version: str = _setting("3.1.1", "The protocol that the gateway speaks to the broker: 3.1.1 or 5.")
+    mqtt_version: str = _setting("3.1.1", "The protocol that the gateway speaks to the broker.", choices=("3.1.1", "5"))
     mqtt_username: str = _setting("", "The gateway's user at the broker; empty for none.")
     mqtt_password: Secret = _setting(Secret(""), "The gateway's password at the broker.")
     mqtt_client_id: str = _setting("cityfeed-gateway", "The gateway's client id; fixed, for its session persists.")
@@ -88,6 +97,9 @@ class Settings:
     )
 
     # -- stream_processors ------------------------------------------------------------------------------
+    processor_instance: str = _setting(
+        "0", "Name of this process among those of its role: another for each, and the same after a restart."
+    )
     future_tolerance_s: int = _setting(300, "Readings further ahead of their receipt go to the dead letters.", "s", 0)
     duplicate_horizon_s: int = _setting(
         900, "How far back `clean` remembers what it has seen, to drop repeats; the database drops older ones.", "s", 0
@@ -145,14 +157,13 @@ def load(environ: Mapping[str, str]) -> Settings:
     values = {
         f.name: _parse(key, environ[key], types[f.name], f.metadata) for key, f in fields.items() if key in environ
     }
-    settings = Settings(**values)
-    if settings.mqtt_version not in ("3.1.1", "5"):
-        raise SettingsError(f"{variable('mqtt_version')}={settings.mqtt_version!r}: it takes 3.1.1 or 5")
-    return settings
+    return Settings(**values)
 
 
 def _parse(key: str, text: str, kind: type, meta: Mapping[str, Any]) -> Any:
     if kind in (str, Secret):
+        if meta["choices"] and text not in meta["choices"]:
+            raise SettingsError(f"{key}={text!r}: it takes {_in_words(meta['choices'])}")
         return kind(text)
     try:
         value = kind(text)
@@ -160,10 +171,14 @@ def _parse(key: str, text: str, kind: type, meta: Mapping[str, Any]) -> Any:
         wanted = "a whole number" if kind is int else "a number"
         raise SettingsError(f"{key}={text!r}: it takes {wanted}{_in_unit(meta)}") from None
     low, high = meta["low"], meta["high"]
-    if (low is not None and value < low) or (high is not None and value > high):
+    if not (-math.inf if low is None else low) <= value <= (math.inf if high is None else high):  # nan is neither
         bounds = f"at least {low}" if high is None else f"between {low} and {high}"
         raise SettingsError(f"{key}={text}: it must be {bounds}{_in_unit(meta)}")
     return value
+
+
+def _in_words(choices: tuple[str, ...]) -> str:
+    return f"{', '.join(choices[:-1])} or {choices[-1]}"
 
 
 def _in_unit(meta: Mapping[str, Any]) -> str:
@@ -175,5 +190,6 @@ def as_markdown() -> str:
     rows = ["| variable | default | unit | meaning |", "|---|---|---|---|"]
     for f in dataclasses.fields(Settings):
         default = f"`{f.default}`" if str(f.default) else "(empty)"
-        rows.append(f"| `{variable(f.name)}` | {default} | {f.metadata['unit']} | {f.metadata['help']} |")
+        takes = f" Takes {_in_words(f.metadata['choices'])}." if f.metadata["choices"] else ""
+        rows.append(f"| `{variable(f.name)}` | {default} | {f.metadata['unit']} | {f.metadata['help']}{takes} |")
     return "\n".join(rows) + "\n"

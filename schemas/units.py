@@ -40,7 +40,8 @@ _OF_METRIC: dict[tuple[str, str], tuple[float, float]] = {
 # What people and SenML (RFC 8428, section 12.1) write, and the UCUM code that is meant.
 ALIASES: dict[str, str] = {
     "µg/m³": "ug/m3", "μg/m³": "ug/m3", "ug/m³": "ug/m3", "µg/m3": "ug/m3", "μg/m3": "ug/m3", "mg/m³": "mg/m3",
-    "ppb": "[ppb]", "ppm": "[ppm]", "°C": "Cel", "C": "Cel", "degC": "Cel", "°F": "[degF]", "F": "[degF]",
+    "ppb": "[ppb]", "ppm": "[ppm]", "°C": "Cel", "C": "Cel", "degC": "Cel",
+    "°F": "[degF]", "F": "[degF]", "degF": "[degF]",
     "mph": "[mi_i]/h", "mi/h": "[mi_i]/h", "kph": "km/h", "kmh": "km/h", "veh": "{veh}", "count": "{veh}",
     "/": "1", "ratio": "1", "%RH": "%", "percent": "%", "mbar": "hPa", "mb": "hPa", "dB(A)": "dB", "dB[SPL]": "dB",
     "sec": "s", "seconds": "s", "minutes": "min",

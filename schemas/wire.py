@@ -19,7 +19,7 @@ test vectors for implementations in other languages. A record with no readings i
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -30,8 +30,27 @@ from schemas.readings import COLUMNS, EMPTY, PLACE_COLUMNS, Readings
 VERSION = 1
 MAX_READINGS = 1_000_000  # a record that says more is not ours
 
+
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]  # MessagePack's integers reach further
+
+
+class _Message(msgspec.Struct, gc=False):
+    """The map that the bytes are, checked and built in one pass."""
+
+    v: int
+    kind: str
+    tick: Int64
+    n: int
+    sensors: tuple[tuple[str, str], ...]
+    metrics: tuple[tuple[str, str], ...]
+    c: dict[str, bytes | int | float]
+    raw: Int64 = -1
+    prev_raw: Int64 = -1
+    rules: str = ""
+
+
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder()
+_decoder = msgspec.msgpack.Decoder(_Message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,40 +88,31 @@ def decode(data: bytes) -> Record:
     """Read a record's bytes. Raises `WireError` for bytes that are not a version 1 record."""
     try:
         message = _decoder.decode(data)
-        if message["v"] != VERSION:
-            raise WireError(f"record of version {message['v']!r}; this program reads version {VERSION}")
-        if message["kind"] not in ("raw", "clean"):
-            raise WireError(f"record of unknown kind {message['kind']!r}")
-        return Record(
-            message["kind"],
-            _readings(message),
-            int(message["tick"]),
-            int(message.get("raw", -1)),
-            int(message.get("prev_raw", -1)),
-            str(message.get("rules", "")),
-        )
+        if message.v != VERSION:
+            raise WireError(f"record of version {message.v}; this program reads version {VERSION}")
+        if message.kind not in ("raw", "clean"):
+            raise WireError(f"record of unknown kind {message.kind!r}")
+        return Record(message.kind, _readings(message), message.tick, message.raw, message.prev_raw, message.rules)
     except WireError:
         raise
-    except (msgspec.DecodeError, KeyError, TypeError, ValueError, IndexError, OverflowError) as e:
+    except (msgspec.DecodeError, KeyError, ValueError, OverflowError, RecursionError) as e:
         raise WireError(f"not a record of readings: {type(e).__name__}: {e}") from e
 
 
-def _readings(message: dict[str, Any]) -> Readings:
-    n = int(message["n"])
+def _readings(message: _Message) -> Readings:
+    n = message.n
     if n == 0:
         return EMPTY
     if not 0 < n <= MAX_READINGS:
         raise WireError(f"a record of {n} readings; at most {MAX_READINGS}")
-    packed = message["c"]
+    packed = message.c
     columns = {name: _unpack(packed[name], dtype, n, name) for name, dtype in COLUMNS.items()}
     columns |= {name: _unpack(packed[name], dtype, n, name) for name, dtype in PLACE_COLUMNS.items() if name in packed}
-    sensors = tuple((str(dataset), str(sensor)) for dataset, sensor in message["sensors"])
-    metrics = tuple((str(metric), str(unit)) for metric, unit in message["metrics"])
-    if columns["sensor"].max() >= len(sensors) or columns["metric"].max() >= len(metrics):
+    if columns["sensor"].max() >= len(message.sensors) or columns["metric"].max() >= len(message.metrics):
         raise WireError("a reading names a sensor or a metric that the record does not list")
     if ("lon" in columns) != ("lat" in columns):
         raise WireError("lon without lat")
-    return Readings(sensors, metrics, **columns)
+    return Readings(message.sensors, message.metrics, **columns)
 
 
 def _pack(column: Any, dtype: np.dtype[Any]) -> Any:
@@ -112,11 +122,11 @@ def _pack(column: Any, dtype: np.dtype[Any]) -> Any:
     return np.ascontiguousarray(column, dtype).tobytes()
 
 
-def _unpack(packed: Any, dtype: np.dtype[Any], n: int, name: str) -> Any:
+def _unpack(packed: bytes | int | float, dtype: np.dtype[Any], n: int, name: str) -> Any:
     if isinstance(packed, bytes):
         if len(packed) != n * dtype.itemsize:
             raise WireError(f"column {name} has {len(packed)} bytes for {n} readings")
         return np.frombuffer(packed, dtype)
-    if isinstance(packed, int | float) and not isinstance(packed, bool):
-        return np.full(n, packed, dtype)
-    raise WireError(f"column {name} is neither bytes nor a number")
+    if isinstance(packed, float) and dtype.kind != "f":
+        raise WireError(f"column {name} holds whole numbers, not {packed!r}")
+    return np.full(n, packed, dtype)

@@ -28,7 +28,7 @@ REASONS = {
     "metric_unknown": "no such quantity in schemas/quantities.py",
     "unit_unknown": "no conversion to the canonical unit in schemas/units.py",
     "clock_future": "further ahead of its receipt than CITYFEED_FUTURE_TOLERANCE_S",
-    "clock_past": "before the dataset's accept_since",
+    "clock_past": "before the dataset's accept_since, or before 1970",
     "conflict": "the same reading and rev came before with another value; the first stays",
 }
 """Why `clean` refuses a reading; each goes to the dead letters with its row."""
@@ -74,7 +74,9 @@ class Cleaner:
         self._registry = registry
         self._future_ms = future_ms
         self._horizon_ms = horizon_ms
-        self._of: dict[tuple[str, str, str, str], int] = {}
+        self._sensor_of: dict[tuple[str, str], int] = {}
+        self._unit_of: dict[tuple[str, str], int] = {}
+        self._row = np.full((0, 0), -1)  # by sensor and (metric, unit): row in the rules' table
         self._keys: dict[tuple[str, str, str], int] = {}
         self._rules = _Rules([], np.zeros(0, _RULE_DTYPE))
         self._seen: dict[int, tuple[int, float]] = {}
@@ -82,7 +84,7 @@ class Cleaner:
 
     def forget_rules(self) -> None:
         """The registry changed: look every series up again."""
-        self._of.clear()
+        self._row = np.full((0, 0), -1)
         self._rules = _Rules([], np.zeros(0, _RULE_DTYPE))
 
     def clean(self, record: Record, offset: int) -> Cleaned:
@@ -125,7 +127,7 @@ class Cleaner:
         live = raw.origin != Origin.IMPORT
         for reason, wrong in (
             ("clock_future", live & (raw.start > raw.received + self._future_ms)),
-            ("clock_past", live & (raw.start < rule["accept_since"])),
+            ("clock_past", (live & (raw.start < rule["accept_since"])) | (raw.start < 0)),
         ):
             wrong &= ~refused
             rejects += [_reject(raw, int(i), reason, REASONS[reason]) for i in np.flatnonzero(wrong)]
@@ -138,16 +140,26 @@ class Cleaner:
 
     def _rows(self, batch: Readings) -> Array:
         """Row in the rules' table of each reading."""
-        pair = batch.sensor.astype(np.int64) * len(batch.metrics) + batch.metric
-        distinct, inverse = np.unique(pair, return_inverse=True)
-        rows = np.empty(len(distinct), np.int64)
-        for i, code in enumerate(distinct.tolist()):
-            series = (*batch.sensors[code // len(batch.metrics)], *batch.metrics[code % len(batch.metrics)])
-            rows[i] = self._of[series] if series in self._of else self._learn(series)
-        return rows[inverse]
+        sensor = np.array([self._sensor_of.setdefault(s, len(self._sensor_of)) for s in batch.sensors])
+        unit = np.array([self._unit_of.setdefault(m, len(self._unit_of)) for m in batch.metrics])
+        grow = (len(self._sensor_of) - self._row.shape[0], len(self._unit_of) - self._row.shape[1])
+        if max(grow) > 0:
+            room = [(0, size + more if more > 0 else 0) for size, more in zip(self._row.shape, grow, strict=True)]
+            self._row = np.pad(self._row, room, constant_values=-1)
+        rows: Array = self._row[sensor[batch.sensor], unit[batch.metric]]
+        unknown = rows < 0
+        if unknown.any():
+            pairs = np.unique(np.stack((batch.sensor[unknown], batch.metric[unknown]), axis=1), axis=0)
+            learned = []
+            for s, m in pairs.tolist():
+                self._row[sensor[s], unit[m]] = len(self._rules.reason)
+                learned.append(self._learn(*batch.sensors[s], *batch.metrics[m]))
+            self._rules.table = np.concatenate((self._rules.table, *learned))
+            rows = self._row[sensor[batch.sensor], unit[batch.metric]]
+        return rows
 
-    def _learn(self, series: tuple[str, str, str, str]) -> int:
-        dataset_id, sensor, metric, unit = series
+    def _learn(self, dataset_id: str, sensor: str, metric: str, unit: str) -> Array:
+        """The row (1) of a series that was not seen before."""
         dataset = self._registry.datasets.get(dataset_id)
         row = np.zeros(1, _RULE_DTYPE)
         rule = self._registry.rule(dataset_id, sensor, metric)
@@ -170,34 +182,52 @@ class Cleaner:
         row["sentinels"][0, : len(sentinels)] = sentinels
         row["evaluated"] = bool(rule.metric.fail or rule.metric.suspect or rule.metric.sentinels)
         row["key"] = self._keys.setdefault((dataset_id, sensor, metric), len(self._keys)) << _START_BITS
-        self._rules.table = np.concatenate((self._rules.table, row))
         self._rules.reason.append(reason)
-        self._of[series] = len(self._rules.reason) - 1
-        return self._of[series]
+        return row
 
     def _mark_repeats(self, batch: Readings, rows: Array, wanted: Array | None = None) -> tuple[Array, list[int]]:
         """(mask of what came before, rows of it that conflict: the same rev with another value)."""
+        if wanted is not None and not wanted.all():
+            chosen = np.flatnonzero(wanted)
+            of_chosen, conflicts = self._mark_repeats(batch.take(chosen), rows[chosen])
+            repeated = np.zeros(len(batch), bool)
+            repeated[chosen] = of_chosen
+            return repeated, chosen[conflicts].tolist()
+        if not len(batch):
+            return np.zeros(0, bool), []
         keys = (self._rules.table["key"][rows] + batch.start).tolist()
-        revs, values = batch.rev.tolist(), batch.value.tolist()
-        chosen = range(len(keys)) if wanted is None or wanted.all() else np.flatnonzero(wanted).tolist()
+        known = zip(batch.rev.tolist(), batch.value.tolist(), strict=True)
+        repeated = np.zeros(len(keys), bool)
+        conflicts = []
+        distinct = set(keys)
+        if len(distinct) == len(keys) and self._seen.keys().isdisjoint(distinct):
+            self._seen.update(zip(keys, known, strict=True))
+        else:
+            repeated, conflicts = self._compare(keys, list(known))
+        self._expire(int(batch.received.max()), keys)
+        return repeated, conflicts
+
+    def _compare(self, keys: list[int], known: list[tuple[int, float]]) -> tuple[Array, list[int]]:
+        """The same, reading by reading: some of them came before."""
         repeated = np.zeros(len(keys), bool)
         conflicts: list[int] = []
-        seen = self._seen
-        for i in chosen:
-            known = seen.get(keys[i])
-            if known is None or revs[i] > known[0]:
-                seen[keys[i]] = (revs[i], values[i])
+        for i, (key, (rev, value)) in enumerate(zip(keys, known, strict=True)):
+            seen_rev, seen_value = self._seen.get(key, (0, 0.0))
+            if rev > seen_rev:
+                self._seen[key] = (rev, value)
                 continue
             repeated[i] = True
             # NaN (a sentinel) equals NaN here: the same reading again.
-            if revs[i] == known[0] and values[i] != known[1] and not (values[i] != values[i] and known[1] != known[1]):
+            same = value == seen_value or (value != value and seen_value != seen_value)
+            if rev == seen_rev and not same:
                 conflicts.append(i)
-        now = int(batch.received.max())
-        self._forget.append((now, keys))
-        while self._forget and self._forget[0][0] < now - self._horizon_ms:
-            for key in self._forget.popleft()[1]:
-                seen.pop(key, None)
         return repeated, conflicts
+
+    def _expire(self, now_ms: int, keys: list[int]) -> None:
+        self._forget.append((now_ms, keys))
+        while self._forget[0][0] < now_ms - self._horizon_ms:
+            for key in self._forget.popleft()[1]:
+                self._seen.pop(key, None)
 
 
 def _canonical(batch: Readings) -> Readings:

@@ -54,20 +54,27 @@ def _app(role: str, settings: Settings, registry: Registry) -> faust.App:
         )  # fmt: skip
     else:
         worker, topic, port = WindowsRole(settings, registry), topics.CLEAN, settings.windows_metrics_port
-    app = faust_app.build(role, settings.kafka_topic_prefix + topic, worker, settings)
+    tail: RegistryTail | None = None
 
-    async def tail() -> None:
-        registry_tail = RegistryTail(settings, registry, worker.register)
-        await registry_tail.start()
+    async def read_registry() -> None:
+        nonlocal tail
+        if tail is None:  # before it is read, a reading would get the dataset's period instead of its sensor's
+            tail = RegistryTail(settings, registry, worker.register)
+            await tail.start()
+
+    app = faust_app.build(role, settings.kafka_topic_prefix + topic, worker, settings, read_registry)
+
+    async def follow_registry() -> None:
+        assert tail is not None
         log.info("%s ready", role)
         if port:
             start_http_server(port, addr="127.0.0.1")
         try:
-            await registry_tail.run()
+            await tail.run()
         finally:
-            await registry_tail.stop()
+            await tail.stop()
 
-    app.task(tail)
+    app.task(follow_registry)
     return app
 
 

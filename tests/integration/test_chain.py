@@ -1,0 +1,153 @@
+"""The whole chain on real servers: MQTT -> gateway -> Kafka -> clean -> Kafka -> windows -> TimescaleDB."""
+
+import itertools
+import math
+import re
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas import wire
+from tests.integration.real_week import SAMPLE, Series, expected_windows, slices
+from tests.service_stack import ServiceStack
+
+pytestmark = pytest.mark.timeout(240)
+
+CHAIN = ("gateway", "clean", "windows")
+SILENCE_S = 3
+
+
+@pytest.fixture
+def hasty_city(tmp_path: Path) -> Path:
+    """The sample city, but a sensor counts as silent after 3 s, so that a test sees its last windows close."""
+    folder = tmp_path / "city"
+    shutil.copytree(SAMPLE, folder, ignore=shutil.ignore_patterns("data"))
+    for file in (folder / "datasets").glob("*.toml"):
+        file.write_text(re.sub(r"(?m)^silence_s = \d+", f"silence_s = {SILENCE_S}", file.read_text()))
+    return folder
+
+
+def messages(stack: ServiceStack, series: list[Series], size: int = 50) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """The slices as messages of `size` readings, the sensors' messages taking turns, so that time goes on for all."""
+    by_sensor: dict[tuple[str, str], dict[int, dict[str, Any]]] = {}
+    for one in series:
+        objects = by_sensor.setdefault((one.dataset, one.sensor), {})
+        for start, value in one.readings:
+            objects.setdefault(start, {"t": start})[one.metric] = value
+    queues = {key: [objects[start] for start in sorted(objects)] for key, objects in by_sensor.items()}
+    for i in itertools.count():
+        chunks = {key: queue[i * size : (i + 1) * size] for key, queue in queues.items()}
+        if not any(chunks.values()):
+            return
+        for (dataset, sensor), chunk in chunks.items():
+            if chunk:
+                yield stack.mqtt_topic(dataset, sensor), chunk
+
+
+def stored_windows(stack: ServiceStack) -> dict[tuple[str, str, str, int, int], dict[str, float]]:
+    names = ("n", "n_expected", "coverage", "mean", "min", "max", "std", "p50", "p95", "first", "last")
+    rows = stack.query(
+        "SELECT dataset, sensor, metric, width_s, (extract(epoch FROM start) * 1000)::bigint,"
+        f" {', '.join(names)} FROM windows JOIN series ON id = series"
+    )
+    return {row[:5]: dict(zip(names, row[5:], strict=True)) for row in rows}
+
+
+def count(stack: ServiceStack, table: str = "readings") -> int:
+    return int(stack.query(f"SELECT count(*) FROM {table}")[0][0])
+
+
+def wait_until_closed(stack: ServiceStack, windows: int) -> None:
+    stack.wait_until(
+        lambda: count(stack, "windows") >= windows and count(stack, "dirty") == 0, f"{windows} windows", timeout_s=90
+    )
+
+
+def assert_windows_equal(stack: ServiceStack, series: list[Series]) -> int:
+    found = stored_windows(stack)
+    total = 0
+    for one in series:
+        for width_s, start, expected in expected_windows(one):
+            window = found.pop((one.dataset, one.sensor, one.metric, width_s, start))
+            equal = all(math.isclose(window[k], v, rel_tol=1e-9, abs_tol=1e-9) for k, v in expected.items())
+            assert equal, (one.sensor, one.metric, width_s, start, window, expected)
+            total += 1
+    assert not found, f"windows that no reading asks for: {list(found)[:3]}"
+    return total
+
+
+def test_every_window_of_the_real_week_equals_the_one_from_the_raw_file(make_stack: Any, hasty_city: Path) -> None:
+    stack = make_stack(city_dir=str(hasty_city))
+    stack.start(*CHAIN)
+    stack.wait_ready(*CHAIN)
+    series = slices("traffic") + slices("air-quality", rows=1500)
+    stack.publish_all(messages(stack, series), timeout_s=120)
+    readings = sum(len(one.readings) for one in series)
+    stack.wait_until(lambda: count(stack) >= readings, f"{readings} readings", timeout_s=90)
+    wait_until_closed(stack, sum(1 for one in series for _ in expected_windows(one)))
+    assert count(stack) == readings
+    assert assert_windows_equal(stack, series) > 150_000
+    assert stack.query("SELECT max(rev) FROM windows") == [(1,)]
+
+
+def test_a_kill_of_each_part_loses_nothing_and_stores_nothing_twice(make_stack: Any, hasty_city: Path) -> None:
+    stack = make_stack(city_dir=str(hasty_city))
+    stack.start(*CHAIN)
+    stack.wait_ready(*CHAIN)
+    series = slices("traffic", rows=288)
+    parts = list(messages(stack, series, size=2))
+    fifth = len(parts) // 5
+    for i, name in enumerate((*CHAIN, None, None)):
+        end = len(parts) if i == 4 else (i + 1) * fifth
+        stack.publish_all(parts[i * fifth : end])
+        if name:
+            stack.kill(name, signal.SIGKILL)
+            stack.start(name)
+    readings = sum(len(one.readings) for one in series)
+    stack.wait_until(lambda: count(stack) >= readings, f"{readings} readings", timeout_s=60)
+    wait_until_closed(stack, sum(1 for one in series for _ in expected_windows(one)))
+    assert count(stack) == readings
+    assert_windows_equal(stack, series)
+    assert_chain_is_whole(stack)
+
+
+def assert_chain_is_whole(stack: ServiceStack) -> None:
+    """Every raw record has its clean one: repeats may be told, gaps there are none."""
+    last: dict[int, int] = {}
+    for record in sorted(stack.records("readings.clean"), key=lambda r: (r.partition, r.offset)):
+        clean = wire.decode(record.value)
+        known = last.get(record.partition, -1)
+        if clean.raw > known:
+            assert clean.prev_raw == known
+            last[record.partition] = clean.raw
+
+
+def test_late_repeated_and_corrected_readings_repair_their_windows(make_stack: Any, hasty_city: Path) -> None:
+    """Late beyond the lateness, sent twice, and corrected with a higher rev: the windows are the stored readings'."""
+    stack = make_stack(city_dir=str(hasty_city), repair_quiet_s=1, repair_max_delay_s=3)
+    stack.start(*CHAIN)
+    stack.wait_ready(*CHAIN)
+    (one, *_) = slices("traffic", rows=48)
+    topic = stack.mqtt_topic(one.dataset, one.sensor)
+    late, in_time = one.readings[5:8], one.readings[:5] + one.readings[8:]
+    stack.publish_all([(topic, [{"t": t, "speed": v} for t, v in in_time])])
+    stack.wait_until(lambda: count(stack, "windows") >= 18 and count(stack, "dirty") == 0, "the first windows")
+    corrected = one.readings[20]
+    stack.publish_all(
+        [
+            (topic, [{"t": t, "speed": v} for t, v in late + one.readings[:3]]),
+            (topic, {"t": corrected[0], "speed": 1.0, "rev": 2}),
+        ]
+    )
+    stack.wait_until(lambda: count(stack) == 48, "all readings")
+    stack.wait_until(lambda: count(stack, "readings_history") == 1, "the corrected reading's old row")
+    readings = [(t, 1.0 if t == corrected[0] else v) for t, v in one.readings]
+    truth = Series(one.dataset, one.sensor, one.metric, one.period_s, readings)
+    wait_until_closed(stack, sum(1 for _ in expected_windows(truth)))
+    assert_windows_equal(stack, [truth])
+    assert stack.query("SELECT count(*) FROM windows WHERE rev > 1")[0][0] > 0
+    assert stack.query("SELECT value, rev FROM readings_history") == [(pytest.approx(corrected[1] * 1.609344), 1)]

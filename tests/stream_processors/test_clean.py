@@ -1,0 +1,192 @@
+"""What `clean` makes of a raw record."""
+
+import math
+
+import numpy as np
+import pytest
+
+from schemas.datasets import parse_datasets, shipped_files
+from schemas.flags import RULES_VERSION, Test
+from schemas.readings import Origin, Readings, readings
+from schemas.registry import Registration, Registry, Series
+from schemas.wire import Record
+from stream_processors.clean import REASONS, Cleaned, Cleaner
+
+NOW = 1_800_000_000_000
+
+
+@pytest.fixture
+def registry() -> Registry:
+    return Registry(parse_datasets(shipped_files()))
+
+
+def new_cleaner(registry: Registry, **changes: int) -> Cleaner:
+    return Cleaner(registry, **({"prev_raw": -1, "future_ms": 300_000, "horizon_ms": 120_000} | changes))
+
+
+def batch(
+    *values: float, metric: str = "speed", unit: str = "mph", dataset: str = "traffic", **columns: object
+) -> Readings:
+    n = len(values)
+    defaults = {"start": NOW - 600_000 + np.arange(n) * 1000, "received": NOW}
+    return readings([(dataset, "a")], [(metric, unit)], sensor=[0] * n, value=values, **(defaults | columns))
+
+
+def clean(cleaner: Cleaner, raw: Readings, offset: int = 0) -> Cleaned:
+    return cleaner.clean(Record("raw", raw), offset)
+
+
+def test_one_clean_record_for_each_raw_one_chained_by_raw_offsets(registry: Registry) -> None:
+    cleaner = new_cleaner(registry)
+    records = [
+        clean(cleaner, batch(60.0), 0).record,
+        cleaner.clean(Record("raw", tick=NOW), 1).record,
+        cleaner.poison(2),
+        clean(cleaner, batch(60.0), 3).record,  # a repeat: nothing remains, the record does
+    ]
+    assert [(r.raw, r.prev_raw, r.rules) for r in records] == [(i, i - 1, RULES_VERSION) for i in range(4)]
+    assert [len(r.readings) for r in records] == [1, 0, 0, 0]
+    assert [r.tick for r in records] == [0, NOW, 0, 0]
+
+
+def test_units_become_canonical_and_the_period_comes_from_the_registry(registry: Registry) -> None:
+    out = clean(new_cleaner(registry), batch(60.0)).record.readings
+    assert out.value[0] == pytest.approx(96.56064)
+    assert (out.metrics, out.period_s.tolist(), out.flag.tolist()) == ((("speed", "km/h"),), [300], [1])
+
+
+def test_a_payload_without_a_unit_has_the_registered_one(registry: Registry) -> None:
+    registry.apply(Registration("traffic", "a", series={"speed": Series(unit="mph")}))
+    out = clean(new_cleaner(registry), batch(60.0, unit="")).record.readings
+    assert out.value[0] == pytest.approx(96.56064)
+
+
+def test_two_source_units_of_one_metric_become_one_entry(registry: Registry) -> None:
+    raw = readings(
+        [("traffic", "a"), ("traffic", "b")], [("speed", "mph"), ("speed", "km/h")],
+        sensor=[0, 1], metric=[0, 1], value=[60.0, 60.0], start=[NOW, NOW], received=NOW,
+    )  # fmt: skip
+    out = clean(new_cleaner(registry), raw).record.readings
+    assert out.metrics == (("speed", "km/h"),)
+    assert out.value.tolist() == pytest.approx([96.56064, 60.0])
+
+
+@pytest.mark.parametrize(
+    ("value", "flag", "tests"),
+    [
+        (50.0, 1, 0),
+        (170.0, 3, Test.GROSS_RANGE_SUSPECT),
+        (160.0, 1, 0),  # ends belong to the span
+        (251.0, 4, Test.GROSS_RANGE_FAIL),
+        (-1.0, 4, Test.GROSS_RANGE_FAIL),
+        (-999.0, 9, Test.SENTINEL),
+        (65535.0, 9, Test.SENTINEL),
+    ],
+)
+def test_range_and_sentinels(registry: Registry, value: float, flag: int, tests: int) -> None:
+    out = clean(new_cleaner(registry), batch(value, unit="km/h")).record.readings
+    assert (out.flag[0], out.tests[0]) == (flag, tests)
+    assert math.isnan(out.value[0]) == (flag == 9)
+
+
+def test_a_sentinel_is_compared_in_the_sources_unit(registry: Registry) -> None:
+    out = clean(new_cleaner(registry), batch(-999.0, unit="mph")).record.readings
+    assert out.flag[0] == 9
+
+
+def test_a_metric_without_parameters_is_not_evaluated(registry: Registry) -> None:
+    out = clean(new_cleaner(registry), batch(5.0, metric="battery", unit="%")).record.readings
+    assert out.flag[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (batch(1.0, start=NOW + 300_001), "clock_future"),
+        (batch(1.0, start=946_684_799_999), "clock_past"),
+        (batch(1.0, start=-5, origin=Origin.IMPORT), "clock_past"),
+        (batch(1.0, unit="furlong"), "unit_unknown"),
+        (batch(1.0, metric="smell", unit=""), "metric_unknown"),
+        (batch(1.0, dataset="nowhere"), "dataset_unknown"),
+    ],
+)
+def test_what_can_not_be_taken_is_rejected_with_its_row(registry: Registry, raw: Readings, reason: str) -> None:
+    cleaned = clean(new_cleaner(registry), raw)
+    assert len(cleaned.record.readings) == 0
+    assert [r.reason for r in cleaned.rejects] == [reason]
+    assert cleaned.rejects[0].row["value"] == 1.0
+    assert reason in REASONS
+
+
+def test_five_minutes_ahead_is_taken(registry: Registry) -> None:
+    assert len(clean(new_cleaner(registry), batch(1.0, start=NOW + 300_000)).record.readings) == 1
+
+
+def test_imports_skip_the_clock_tests(registry: Registry) -> None:
+    raw = batch(1.0, 2.0, start=[0, NOW + 900_000], origin=Origin.IMPORT)
+    assert len(clean(new_cleaner(registry), raw).record.readings) == 2
+
+
+def test_one_bad_reading_does_not_cost_the_batch(registry: Registry) -> None:
+    cleaned = clean(new_cleaner(registry), batch(1.0, 2.0, 3.0, start=[NOW, NOW + 10**9, NOW - 1000]))
+    assert cleaned.record.readings.value.tolist() == pytest.approx([1 * 1.609344, 3 * 1.609344])
+    assert len(cleaned.rejects) == 1
+
+
+def test_repeats_are_dropped_in_a_batch_and_across_batches(registry: Registry) -> None:
+    cleaner = new_cleaner(registry)
+    first = clean(cleaner, batch(1.0, 1.0, 2.0, start=[NOW, NOW, NOW - 1000]))
+    again = clean(cleaner, batch(1.0, 3.0, start=[NOW, NOW - 2000]), 1)
+    assert (len(first.record.readings), first.repeats) == (2, 1)
+    assert (again.record.readings.value.tolist(), again.repeats) == (pytest.approx([3 * 1.609344]), 1)
+
+
+def test_a_higher_rev_is_no_repeat_and_a_lower_one_is(registry: Registry) -> None:
+    cleaner = new_cleaner(registry)
+    revs = [
+        len(clean(cleaner, batch(v, start=NOW, rev=r), i).record.readings)
+        for i, (v, r) in enumerate([(1.0, 2), (2.0, 3), (1.0, 1)])
+    ]
+    assert revs == [1, 1, 0]
+
+
+def test_the_same_rev_with_another_value_is_a_conflict(registry: Registry) -> None:
+    cleaner = new_cleaner(registry)
+    clean(cleaner, batch(1.0, start=NOW))
+    cleaned = clean(cleaner, batch(7.0, start=NOW), 1)
+    assert ([r.reason for r in cleaned.rejects], cleaned.repeats, len(cleaned.record.readings)) == (["conflict"], 0, 0)
+    assert cleaned.rejects[0].row["value"] == 7.0
+
+
+def test_a_repeated_sentinel_is_a_repeat_not_a_conflict(registry: Registry) -> None:
+    cleaner = new_cleaner(registry)
+    clean(cleaner, batch(-999.0, start=NOW))
+    assert clean(cleaner, batch(-999.0, start=NOW), 1).repeats == 1
+
+
+def test_memory_is_bounded_by_the_horizon(registry: Registry) -> None:
+    cleaner = new_cleaner(registry, horizon_ms=60_000)
+    clean(cleaner, batch(1.0, start=NOW))
+    for i in range(1, 4):
+        clean(cleaner, batch(1.0, start=NOW + i, received=NOW + i * 61_000), i)
+    assert len(clean(cleaner, batch(1.0, start=NOW, received=NOW + 200_000), 9).record.readings) == 1
+    assert len(cleaner._seen) <= 3
+
+
+def test_a_new_process_remembers_what_the_old_one_cleaned(registry: Registry) -> None:
+    old = clean(new_cleaner(registry), batch(1.0, start=NOW), 41).record
+    cleaner = new_cleaner(registry)
+    cleaner.remember(old)
+    assert cleaner.prev_raw == 41
+    again = clean(cleaner, batch(1.0, start=NOW), 42)
+    assert (again.repeats, again.record.prev_raw) == (1, 41)
+
+
+def test_a_changed_registry_is_used_from_the_next_record_on(registry: Registry) -> None:
+    cleaner = new_cleaner(registry)
+    clean(cleaner, batch(60.0, unit="", start=NOW))
+    registry.apply(Registration("traffic", "a", series={"speed": Series(unit="mph", period_s=60)}))
+    cleaner.forget_rules()
+    out = clean(cleaner, batch(60.0, unit="", start=NOW + 1), 1).record.readings
+    assert (out.value[0], out.period_s[0]) == (pytest.approx(96.56064), 60)
+    assert clean(cleaner, batch(60.0, unit="", start=NOW + 1), 2).repeats == 1  # still known
