@@ -191,10 +191,10 @@ class Store:
         await self._conn.execute(
             "INSERT INTO registrations (dataset, sensor, valid_from, valid_to, lon, lat, body)"
             " SELECT d, s, coalesce(to_timestamp(f / 1000.0), '-infinity'),"
-            " coalesce(to_timestamp(t / 1000.0), 'infinity'), lon, lat, body::jsonb FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::float8[],"
-            " %s::float8[], %s::text[]) AS r (d, s, f, t, lon, lat, body)"
-            " ON CONFLICT (dataset, sensor, valid_from) DO UPDATE SET valid_to = excluded.valid_to, lon = excluded.lon,"
-            " lat = excluded.lat, body = excluded.body",
+            " coalesce(to_timestamp(t / 1000.0), 'infinity'), lon, lat, body::jsonb"
+            " FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::float8[], %s::float8[], %s::text[])"
+            " AS r (d, s, f, t, lon, lat, body) ON CONFLICT (dataset, sensor, valid_from)"
+            " DO UPDATE SET valid_to = excluded.valid_to, lon = excluded.lon, lat = excluded.lat, body = excluded.body",
             [list(column) for column in zip(*rows, strict=True)],
         )
 
@@ -314,7 +314,8 @@ class Store:
         return await self._copy_out(
             f"SELECT {names} FROM unnest({ranges}) AS w (series, low, high), LATERAL (SELECT * FROM readings"
             " WHERE series = w.series AND start >= to_timestamp(w.low / 1000.0)"
-            f" AND start < to_timestamp(w.high / 1000.0) AND start >= {_timestamp(begin.min())} AND start < {_timestamp(end.max())}) r",
+            " AND start < to_timestamp(w.high / 1000.0)"
+            f" AND start >= {_timestamp(begin.min())} AND start < {_timestamp(end.max())}) r",
             _LOADED,
         )
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import psycopg
 
 from schemas import wire
-from schemas.errors import FencedError, GapError
+from schemas.errors import GapError, PipelineError
 from schemas.registry import Registration, Registry, encode
 from schemas.settings import Settings
 from schemas.topics import partition_of
@@ -81,7 +81,7 @@ class WindowsRole:
                 try:
                     async with asyncio.timeout(_LAST_FLUSH_S):
                         await self._flush()
-                except (psycopg.Error, OSError, FencedError, TimeoutError) as e:
+                except (psycopg.Error, OSError, PipelineError, TimeoutError) as e:
                     log.warning("partitions are given up with records pending, the next owner takes them: %s", e)
             self._positions = {}
             async with self._room:

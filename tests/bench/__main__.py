@@ -1,0 +1,99 @@
+"""`python -m tests.bench [NAME ...]`: measure, print the table, write bench/results.json."""
+
+import json
+import os
+import platform
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from deploy.local.tools import ROOT
+from tests import servers
+from tests.bench import chain, gateway, local
+from tests.bench.figure import Figure
+from tests.service_stack import ServiceStack, port_block, unique_settings
+
+SERVICES = ("gateway", "clean", "windows", "api")
+
+
+@contextmanager
+def services(*names: str) -> Iterator[ServiceStack]:
+    """A stack of services on the test servers; the named ones are started and ready."""
+    with servers.running() as shared, port_block() as port, tempfile.TemporaryDirectory() as folder:
+        name = f"bench{uuid.uuid4().hex[:8]}"
+        stack = ServiceStack(unique_settings(shared, name, port, Path(folder)), Path(folder))
+        try:
+            stack.start(*names)
+            stack.wait_ready(*names)
+            yield stack
+        finally:
+            stack.close()
+
+
+def _gateway() -> Iterator[Figure]:
+    with services() as stack:
+        yield from gateway.measure(stack)
+
+
+def _rates() -> Iterator[Figure]:
+    with services(*SERVICES) as stack:
+        yield from chain.rates(stack)
+
+
+def _latency() -> Iterator[Figure]:
+    with services(*SERVICES) as stack:
+        yield from chain.latency(stack)
+
+
+FIGURES: dict[str, Callable[[], Iterator[Figure]]] = {
+    "gateway": _gateway,
+    "chain": _rates,
+    "latency": _latency,
+    "local": local.measure,
+}
+
+
+def main() -> None:
+    """Measure what is named on the command line, or everything."""
+    chosen = sys.argv[1:] or list(FIGURES)
+    if unknown := set(chosen) - set(FIGURES):
+        sys.exit(f"no figure {sorted(unknown)[0]!r}; there are {', '.join(FIGURES)}")
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    found: list[Figure] = []
+    for name in chosen:
+        with console.status(f"measuring {name} ..."):
+            found += FIGURES[name]()
+    console.print(_table(found))
+    folder = ROOT / "bench"
+    folder.mkdir(exist_ok=True)
+    machine = {"processors": os.cpu_count(), "python": platform.python_version(), "load_before": os.getloadavg()[0]}
+    results = {"machine": machine, "figures": [figure.as_dict() for figure in found]}
+    (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+
+
+def _table(found: list[Figure]) -> Table:
+    table = Table(title="cityfeed bench")
+    for column in ("figure", "ours", "reference", "ratio", "target", "met", "note"):
+        table.add_column(
+            column, overflow="fold", justify="right" if column in ("ours", "reference", "ratio") else "left"
+        )
+    for f in found:
+        table.add_row(
+            f.name,
+            f"{f.ours:,.1f} {f.unit}" if f.ours < 1000 else f"{f.ours:,.0f} {f.unit}",
+            f"{f.reference:,.0f} ({f.reference_name})" if f.reference else "",
+            f"{f.ratio:.2f}" if f.ratio else "",
+            f.target,
+            {True: "yes", False: "NO", None: ""}[f.met],
+            f.note,
+        )
+    return table
+
+
+main()
