@@ -4,8 +4,6 @@ Pure: nothing here does I/O or reads the clock. `Cleaner` is the memory of one p
 """
 
 import json
-from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +18,7 @@ from schemas.units import canonical_unit, conversion
 from schemas.wire import Record
 from stream_processors.quality import judge
 from stream_processors.quality.columns import Columns
+from stream_processors.recent import Recent
 
 Array = npt.NDArray[Any]
 
@@ -33,7 +32,6 @@ REASONS = {
 }
 """Why `clean` refuses a reading; each goes to the dead letters with its row."""
 
-_START_BITS = 43  # epoch ms until the year 2248; with 20 bits of series a key fits 63
 _MAX_SENTINELS = 4
 
 
@@ -58,7 +56,7 @@ _RULE_DTYPE = np.dtype(
     [
         ("refused", "u1"), ("factor", "f8"), ("offset", "f8"), ("period_s", "i4"), ("accept_since", "i8"),
         ("fail_low", "f8"), ("fail_high", "f8"), ("suspect_low", "f8"), ("suspect_high", "f8"),
-        ("sentinels", "f8", (_MAX_SENTINELS,)), ("evaluated", "?"), ("key", "i8"),
+        ("sentinels", "f8", (_MAX_SENTINELS,)), ("evaluated", "?"), ("series", "i8"),
     ]
 )  # fmt: skip
 
@@ -73,14 +71,12 @@ class Cleaner:
         self.prev_raw = prev_raw
         self._registry = registry
         self._future_ms = future_ms
-        self._horizon_ms = horizon_ms
         self._sensor_of: dict[tuple[str, str], int] = {}
         self._unit_of: dict[tuple[str, str], int] = {}
         self._row = np.full((0, 0), -1)  # by sensor and (metric, unit): row in the rules' table
         self._keys: dict[tuple[str, str, str], int] = {}
         self._rules = _Rules([], np.zeros(0, _RULE_DTYPE))
-        self._seen: dict[int, tuple[int, float]] = {}
-        self._forget: deque[tuple[int, Sequence[int]]] = deque()
+        self._recent = Recent(horizon_ms)
 
     def forget_rules(self) -> None:
         """The registry changed: look every series up again."""
@@ -103,7 +99,7 @@ class Cleaner:
     def remember(self, record: Record) -> None:
         """Take back into memory what an earlier process cleaned (its clean records, oldest first)."""
         if len(record.readings):
-            self._mark_repeats(record.readings, self._rows(record.readings))
+            self._repeats(record.readings, self._rows(record.readings))
         self.prev_raw = max(self.prev_raw, record.raw)
 
     def _clean(self, raw: Readings) -> tuple[Readings, list[Reject], int]:
@@ -132,11 +128,19 @@ class Cleaner:
             wrong &= ~refused
             rejects += [_reject(raw, int(i), reason, REASONS[reason]) for i in np.flatnonzero(wrong)]
             refused |= wrong
-        repeated, conflicts = self._mark_repeats(cleaned, rows, ~refused)
-        rejects += [_reject(raw, i, "conflict", REASONS["conflict"]) for i in conflicts]
-        keep = ~(refused | repeated)
-        kept = cleaned if keep.all() else cleaned.take(keep)
-        return kept if len(kept) else EMPTY, rejects, int(repeated.sum()) - len(conflicts)
+        taken = np.flatnonzero(~refused)
+        kept, raw, rows = (cleaned, raw, rows) if len(taken) == len(raw) else (
+            cleaned.take(taken), raw.take(taken), rows[taken]
+        )  # fmt: skip
+        repeated, conflict = self._repeats(kept, rows)
+        rejects += [_reject(raw, int(i), "conflict", REASONS["conflict"]) for i in np.flatnonzero(conflict)]
+        if repeated.any():
+            kept = kept.take(~repeated)
+        return kept if len(kept) else EMPTY, rejects, int((repeated & ~conflict).sum())
+
+    def _repeats(self, batch: Readings, rows: Array) -> tuple[Array, Array]:
+        series = self._rules.table["series"][rows]
+        return self._recent.repeats(series, batch.start, batch.rev, batch.value, batch.received)
 
     def _rows(self, batch: Readings) -> Array:
         """Row in the rules' table of each reading."""
@@ -181,53 +185,9 @@ class Cleaner:
         row["sentinels"] = np.nan
         row["sentinels"][0, : len(sentinels)] = sentinels
         row["evaluated"] = bool(rule.metric.fail or rule.metric.suspect or rule.metric.sentinels)
-        row["key"] = self._keys.setdefault((dataset_id, sensor, metric), len(self._keys)) << _START_BITS
+        row["series"] = self._keys.setdefault((dataset_id, sensor, metric), len(self._keys))
         self._rules.reason.append(reason)
         return row
-
-    def _mark_repeats(self, batch: Readings, rows: Array, wanted: Array | None = None) -> tuple[Array, list[int]]:
-        """(mask of what came before, rows of it that conflict: the same rev with another value)."""
-        if wanted is not None and not wanted.all():
-            chosen = np.flatnonzero(wanted)
-            of_chosen, conflicts = self._mark_repeats(batch.take(chosen), rows[chosen])
-            repeated = np.zeros(len(batch), bool)
-            repeated[chosen] = of_chosen
-            return repeated, chosen[conflicts].tolist()
-        if not len(batch):
-            return np.zeros(0, bool), []
-        keys = (self._rules.table["key"][rows] + batch.start).tolist()
-        known = zip(batch.rev.tolist(), batch.value.tolist(), strict=True)
-        repeated = np.zeros(len(keys), bool)
-        conflicts = []
-        distinct = set(keys)
-        if len(distinct) == len(keys) and self._seen.keys().isdisjoint(distinct):
-            self._seen.update(zip(keys, known, strict=True))
-        else:
-            repeated, conflicts = self._compare(keys, list(known))
-        self._expire(int(batch.received.max()), keys)
-        return repeated, conflicts
-
-    def _compare(self, keys: list[int], known: list[tuple[int, float]]) -> tuple[Array, list[int]]:
-        """The same, reading by reading: some of them came before."""
-        repeated = np.zeros(len(keys), bool)
-        conflicts: list[int] = []
-        for i, (key, (rev, value)) in enumerate(zip(keys, known, strict=True)):
-            seen_rev, seen_value = self._seen.get(key, (0, 0.0))
-            if rev > seen_rev:
-                self._seen[key] = (rev, value)
-                continue
-            repeated[i] = True
-            # NaN (a sentinel) equals NaN here: the same reading again.
-            same = value == seen_value or (value != value and seen_value != seen_value)
-            if rev == seen_rev and not same:
-                conflicts.append(i)
-        return repeated, conflicts
-
-    def _expire(self, now_ms: int, keys: list[int]) -> None:
-        self._forget.append((now_ms, keys))
-        while self._forget[0][0] < now_ms - self._horizon_ms:
-            for key in self._forget.popleft()[1]:
-                self._seen.pop(key, None)
 
 
 def _canonical(batch: Readings) -> Readings:

@@ -170,7 +170,7 @@ def test_memory_is_bounded_by_the_horizon(registry: Registry) -> None:
     for i in range(1, 4):
         clean(cleaner, batch(1.0, start=NOW + i, received=NOW + i * 61_000), i)
     assert len(clean(cleaner, batch(1.0, start=NOW, received=NOW + 200_000), 9).record.readings) == 1
-    assert len(cleaner._seen) <= 3
+    assert len(cleaner._recent) <= 3
 
 
 def test_a_new_process_remembers_what_the_old_one_cleaned(registry: Registry) -> None:
