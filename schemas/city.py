@@ -160,20 +160,16 @@ def _info_mistakes(info: CityInfo) -> Iterator[tuple[Keys, str]]:
 
 
 def _source_mistakes(source: Source, datasets: Collection[str]) -> Iterator[tuple[Keys, str]]:
-    levels = source.topic.split("/")
-    if not source.topic or any(set("+#") & set(level) and level not in ("+", "#") for level in levels):
-        yield (
-            ("topic",),
-            f"topic {source.topic!r} is no MQTT filter: + and # stand for whole levels, as in tele/+/SENSOR",
-        )
-    elif "#" in levels[:-1]:
-        yield ("topic",), f"topic {source.topic!r} is no MQTT filter: # can only be the last level"
+    if problem := _topic_mistake(source.topic):
+        yield ("topic",), f"topic {source.topic!r} is no MQTT filter: {problem}"
+    else:
+        plus = source.topic.count("+")
+        for key, template in (("dataset", source.dataset), ("sensor", source.sensor)):
+            for place in re.findall(r"\{(\d+)\}", template):
+                if not 1 <= int(place) <= plus:
+                    yield (key,), f"{key} {{{place}}}: the topic {source.topic!r} has {plus} level(s) with +"
     if source.decoder not in DECODER_NAMES:
         yield ("decoder",), f"decoder {source.decoder!r} is none of {', '.join(DECODER_NAMES)}"
-    for key, template in (("dataset", source.dataset), ("sensor", source.sensor)):
-        for place in re.findall(r"\{(\d+)\}", template):
-            if not 1 <= int(place) <= levels.count("+"):
-                yield (key,), f"{key} {{{place}}}: the topic {source.topic!r} has {levels.count('+')} level(s) with +"
     if "{" not in source.dataset and source.dataset not in datasets:
         yield ("dataset",), f"there is no dataset {source.dataset!r}; there are {', '.join(sorted(datasets))}"
     if not SENSOR_PATTERN.fullmatch(re.sub(r"\{\d+\}", "x", source.sensor)):
@@ -188,6 +184,17 @@ def _source_mistakes(source: Source, datasets: Collection[str]) -> Iterator[tupl
         target = source.metric_of(name)
         if target and (problem := _unit_mistake(target.metric, target.unit)):
             yield ("metrics", name), f"{name}: {problem}"
+
+
+def _topic_mistake(topic: str) -> str:
+    levels = topic.split("/")
+    if not topic:
+        return "it is empty"
+    if any(("+" in level or "#" in level) and len(level) > 1 for level in levels):
+        return "+ and # stand for whole levels, as in tele/+/SENSOR"
+    if "#" in levels[:-1]:
+        return "# can only be the last level"
+    return ""
 
 
 def _registration_mistakes(

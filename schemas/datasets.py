@@ -134,10 +134,12 @@ def _metric_mistakes(name: str, metric: Metric) -> Iterator[tuple[str, str]]:
             "unit",
             f"no conversion from {metric.unit!r} to {QUANTITIES[name].unit}; schemas/units.py lists them",
         )
-    for field, span in (("fail", metric.fail), ("suspect", metric.suspect)):
-        if span is not None and not span[0] < span[1]:
+    spans = {"fail": metric.fail, "suspect": metric.suspect}
+    good = {field: span for field, span in spans.items() if span is not None and span[0] < span[1]}
+    for field, span in spans.items():
+        if span is not None and field not in good:
             yield field, f"{field} must be [low, high] with low < high"
-    if metric.fail and metric.suspect:
-        (low, high), (suspect_low, suspect_high) = metric.fail, metric.suspect
+    if len(good) == 2:
+        (low, high), (suspect_low, suspect_high) = good["fail"], good["suspect"]
         if not (low <= suspect_low and suspect_high <= high):
             yield "suspect", f"the suspect span must lie within the fail span, [{low:g}, {high:g}]"

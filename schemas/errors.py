@@ -9,7 +9,8 @@
     |   +-- GapError              the log misses records that should be there
     +-- RequestError              a caller asked for what can't be answered: status, parameter, remedy
 
-Readings that can't be used are not errors: they are rejects (`schemas.readings.Reject`), a second output.
+Readings that can't be used are not errors: they are rejects (`schemas.readings.Reject`), a second output. The
+command line adds what can go wrong with a part of the stack, below `CityfeedError`, in `deploy/`.
 """
 
 from dataclasses import dataclass

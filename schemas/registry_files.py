@@ -25,7 +25,7 @@ COLUMNS = (
     "dataset", "sensor", "name", "lon", "lat", "height_m", "surroundings", "valid_from", "valid_to", "make", "model",
     "serial", "firmware", "owner", "public_precision_m", "demo", "metrics",
 )  # fmt: skip
-_SERIES = re.compile(r"(?P<metric>[^=@]+)(=(?P<unit>.+?))?(@(?P<period>\d+))?")  # a unit may hold @: ug/m3@20Cel
+_SERIES = re.compile(r"(?P<metric>[^=@]+)(=(?P<unit>[^@].*?))?(@(?P<period>\d+))?")  # a unit may hold @: ug/m3@20Cel
 _FEATURES = re.compile(r'"features"\s*:\s*\[')
 _NEXT = re.compile(r"[\s,]*(?=[^\s,\]])")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -41,26 +41,26 @@ def _no_check(_: Registration) -> Iterable[str]:
 def parse_sensors_csv(text: str, name: str, check: Check = _no_check) -> tuple[list[Registration], list[str]]:
     """Registrations and problems (`file:line: what is wrong, and what would be right`)."""
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    try:
-        return _rows(reader, name, check)
-    except csv.Error as e:
-        return [], [f"{name}:{reader.line_num}: not CSV: {e}; a field with quotes or commas goes in double quotes"]
-
-
-def _rows(reader: "csv.DictReader[str]", name: str, check: Check) -> tuple[list[Registration], list[str]]:
-    header = reader.fieldnames or []
-    problems = [f"{name}:1: column {c!r} is missing" for c in REQUIRED if c not in header]
-    problems += [f"{name}:1: unknown column {c!r}; known are {', '.join(COLUMNS)}" for c in header if c not in COLUMNS]
-    if problems:
-        return [], problems
     found: list[Registration] = []
-    for row in reader:
-        if None in row:
-            problems.append(
-                f"{name}:{reader.line_num}: more fields than the header has; a field with commas goes in double quotes"
-            )
-            continue
-        _take({k: (v or "").strip() for k, v in row.items()}, f"{name}:{reader.line_num}", check, found, problems)
+    problems: list[str] = []
+    line = 0
+    try:
+        header = reader.fieldnames or []
+        problems += [f"{name}:1: column {c!r} is missing" for c in REQUIRED if c not in header]
+        problems += [
+            f"{name}:1: unknown column {c!r}; known are {', '.join(COLUMNS)}" for c in header if c not in COLUMNS
+        ]
+        if problems:
+            return [], problems
+        line = reader.line_num
+        for row in reader:
+            line, where = reader.line_num, f"{name}:{reader.line_num}"
+            if None in row:
+                problems.append(f"{where}: more fields than the header has; a field with commas goes in double quotes")
+            else:
+                _take({k: (v or "").strip() for k, v in row.items()}, where, check, found, problems)
+    except csv.Error as e:
+        problems.append(f"{name}:{line + 1}: not CSV: {e}; a field with quotes or commas goes in double quotes")
     return found, problems
 
 

@@ -1,0 +1,74 @@
+"""The application put together: state, routes, middleware, error handlers."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
+
+import api.live.routes
+import api.portal
+from api import docs, openapi, problems
+from api.cursor import Cursors, load_key
+from api.head import Head
+from api.live.hub import Hub
+from api.live.latest import Latest
+from api.live.tail import Tail
+from api.metrics import Measured
+from api.queries.pool import make_pool
+from api.routes import ROUTERS
+from api.state import AppState, wall_clock_ms
+from schemas import registry
+from schemas.city import read_city
+from schemas.settings import Settings
+
+VERSION = "0.1.0"
+GZIP_FROM_BYTES = 1024
+GZIP_LEVEL = 4
+
+
+def make_app(settings: Settings, now_ms: Callable[[], int] = wall_clock_ms) -> FastAPI:
+    """The application; its lifespan opens the pool and starts the tail, and waits for neither.
+
+    Raises `CityFolderError` and `SettingsError`.
+    """
+    city = read_city(Path(settings.city_dir))
+    known = registry.fold(city.datasets, city.registrations)
+    latest = Latest()
+    cursors = Cursors(load_key(settings))
+    hub = Hub(settings, known, latest, cursors)
+    app = FastAPI(
+        title="cityfeed", version=VERSION, docs_url=None, redoc_url=None, openapi_url="/openapi.json",
+        lifespan=_lifespan,
+    )  # fmt: skip
+    app.state.cityfeed = AppState(settings, city, known, make_pool(settings), latest, hub, cursors, now_ms)
+    app.state.tail = Tail(settings, known, latest, hub)
+    problems.install(app)
+    for router in (*ROUTERS, api.live.routes.router, docs.router, api.portal.router):
+        app.include_router(router)
+    app.mount(docs.FILES_AT, docs.files)
+    app.openapi = openapi.cached(app, settings)  # type: ignore[method-assign]
+    # The last one added is the first one asked.
+    app.add_middleware(GZipMiddleware, minimum_size=GZIP_FROM_BYTES, compresslevel=GZIP_LEVEL)
+    app.add_middleware(
+        CORSMiddleware, allow_origins=["*"], allow_methods=["GET", "HEAD"], allow_headers=["*"],
+        expose_headers=["Link", "ETag", "Retry-After"], max_age=86_400,
+    )  # fmt: skip
+    app.add_middleware(Head)
+    app.add_middleware(Measured)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    state: AppState = app.state.cityfeed
+    tail: Tail = app.state.tail
+    await state.pool.open(wait=False)
+    try:
+        await tail.start(state.pool)
+        yield
+    finally:
+        await tail.stop()
+        await state.pool.close(timeout=2.0)

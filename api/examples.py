@@ -1,0 +1,63 @@
+"""One true-to-life row of each kind, for the OpenAPI document; a test reads them back through its schemas."""
+
+from api.rows import (
+    TESTS,
+    DatasetRow,
+    DeviceRow,
+    LatestValueRow,
+    ListMeta,
+    MetricRow,
+    PlaceRow,
+    RangeMeta,
+    ReadingRow,
+    SensorRow,
+    SeriesRow,
+    WindowRow,
+)
+
+_URL = "http://127.0.0.1:8000/v1/traffic"
+_LICENCE = ("CC-BY-4.0", "The city's traffic department")
+_DEVICE = DeviceRow("Caltrans", "inductive loop", None, None, "Caltrans District 7")
+
+READING = ReadingRow(
+    "traffic", "716328", "speed", "km/h", "2026-11-16T08:05:00.000Z", "2026-11-16T08:10:00.000Z", 300, 72.4, 1, 0, 1,
+    "live", "2026-11-16T08:10:01.250Z",
+)  # fmt: skip
+
+LATEST = LatestValueRow(
+    "traffic", "716328", "speed", "km/h", "2026-11-16T08:05:00.000Z", "2026-11-16T08:10:00.000Z", 300, 72.4, 1, 0, 1,
+    "live", "2026-11-16T08:10:01.250Z", 12.345, None, -118.2437, 34.0522, True, False,
+)  # fmt: skip
+
+WINDOW = WindowRow(
+    "traffic", "716328", "speed", "km/h", "1h", "2026-11-16T08:00:00.000Z", "2026-11-16T09:00:00.000Z", 12, 12, 1.0,
+    71.3, 64.0, 78.9, 4.2, 71.9, 78.1, 70.0, 72.4, True, 1, "2026-11-16T09:05:01.004Z",
+)  # fmt: skip
+
+SENSOR = SensorRow(
+    "traffic", "716328", "US-101 at Vermont", True, False, -118.2437, 34.0522, None, "freeway", 0, _DEVICE,
+    [SeriesRow("speed", "km/h", "[mi_i]/h", 300, 300)],
+    [PlaceRow(None, None, "US-101 at Vermont", -118.2437, 34.0522, None, "freeway", _DEVICE)],
+)  # fmt: skip
+
+DATASET = DatasetRow(
+    "traffic", "Traffic on roads", "Speed, volume and occupancy from road detectors.", *_LICENCE, "City",
+    "opendata@city.example", "Transport", "Transportation", "operational", "PT5M", ["traffic", "speed"],
+    {"reviewed": "2026-11-01", "reviewer": "cityfeed", "rule": "Detectors count vehicles; they identify none."},
+    [
+        MetricRow(
+            "speed", "Speed", "Mean speed of the vehicles in the period", "km/h", "km/h", 0, "mean", 300, 300,
+            [0, 250], [0, 160],
+        )
+    ],
+    207,
+    {"self": _URL, "sensors": f"{_URL}/sensors", "latest": f"{_URL}/latest", "readings": f"{_URL}/readings",
+     "windows": f"{_URL}/windows"},
+)  # fmt: skip
+
+LIST_META = ListMeta(1000, *_LICENCE)
+LATEST_META = ListMeta(1000, *_LICENCE, "2026-11-16T08:10:12.345Z", TESTS)
+HISTORY_META = RangeMeta(
+    "2026-11-16T00:00:00.000Z", "2026-11-17T00:00:00.000Z",
+    "UTC day of start, then series, then start; the order of series never changes", 1000, *_LICENCE, TESTS,
+)  # fmt: skip

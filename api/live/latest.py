@@ -1,0 +1,207 @@
+"""The newest reading of every series, in columns in memory.
+
+"Newest" is by measurement time, then `rev`; good, suspect and not evaluated readings count, imports like any other.
+A failed reading never hides a good one: `newer_failed` says when there is one. Rows come from the tail of
+`readings.clean` (`apply`, in the order of the log; repeats change nothing) and from the database (`load`, at any
+time; it never replaces what the log said later).
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from schemas.flags import COUNTED
+from schemas.readings import COLUMNS, Array, Readings
+from schemas.wire import Record
+
+NEVER = np.iinfo(np.int64).min
+"""The `start` of a slot that holds nothing."""
+
+FIELDS = ("start", "period_s", "value", "rev", "origin", "received", "flag", "tests")
+ROW = np.dtype([(name, COLUMNS[name]) for name in FIELDS])
+
+COUNTS = np.zeros(256, bool)
+COUNTS[list(COUNTED)] = True
+"""By flag: whether a reading with it can be the latest one."""
+
+Rows = npt.NDArray[np.void]
+
+
+class LatestRow(msgspec.Struct, frozen=True, gc=False):
+    """The newest usable reading of a series; times are epoch ms UTC, `value` is None for NaN.
+
+    `newer_failed` is the start of a newer reading that failed its checks or is missing (flag 4 or 9), else None.
+    """
+
+    dataset: str
+    sensor: str
+    metric: str
+    unit: str
+    start: int
+    period_s: int
+    value: float | None
+    flag: int
+    tests: int
+    rev: int
+    origin: int
+    received: int
+    newer_failed: int | None = None
+
+
+class Latest:
+    """Latest values by a dense series index: `keys[index]` is (dataset, sensor, metric).
+
+    Two slots a series, the newest usable reading and the one before it, so that a revision that fails the
+    newest one gives the floor back to its predecessor.
+    """
+
+    def __init__(self) -> None:
+        self.keys: list[tuple[str, str, str]] = []
+        self.units: list[str] = []
+        self.positions: dict[int, int] = {}
+        """By partition: the position of the last record applied."""
+        self._index: dict[tuple[str, str, str], int] = {}
+        self._of_dataset: dict[str, list[int]] = {}
+        self._of_sensor: dict[tuple[str, str], list[int]] = {}
+        self._newest = _empty(0)
+        self._before = _empty(0)
+        self._failed = np.zeros(0, np.int64)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def index(self, dataset: str, sensor: str, metric: str, unit: str = "") -> int:
+        """The series' dense index; a series that was not known gets the next one. A `unit` given is kept."""
+        key = (dataset, sensor, metric)
+        found = self._index.get(key)
+        if found is None:
+            found = self._index[key] = len(self.keys)
+            self.keys.append(key)
+            self.units.append(unit)
+            self._of_dataset.setdefault(dataset, []).append(found)
+            self._of_sensor.setdefault((dataset, sensor), []).append(found)
+            if found >= len(self._failed):
+                self._grow()
+        elif unit and self.units[found] != unit:
+            self.units[found] = unit
+        return found
+
+    def series_of(self, readings: Readings) -> Array:
+        """The series index of each reading, (n,) int64."""
+        width = len(readings.metrics)
+        pairs, inverse = np.unique(readings.sensor.astype(np.int64) * width + readings.metric, return_inverse=True)
+        found = [self.index(*readings.sensors[p // width], *readings.metrics[p % width]) for p in pairs.tolist()]
+        return np.array(found, np.int64)[inverse]
+
+    def apply(self, record: Record, partition: int, position: int) -> Array:
+        """Take a clean record in; gives the series index of each of its readings, (n,) int64."""
+        self.positions[partition] = position
+        readings = record.readings
+        if not len(readings):
+            return np.zeros(0, np.int64)
+        series = self.series_of(readings)
+        rows = np.empty(len(readings), ROW)
+        for name in FIELDS:
+            rows[name] = getattr(readings, name)
+        for chosen in _rounds(series):
+            self._take(series[chosen], rows[chosen])
+        return series
+
+    def load(self, rows: Iterable[LatestRow]) -> list[int]:
+        """Take rows of the database in; gives the indices of the series whose newest reading they became."""
+        changed: list[int] = []
+        for row in rows:
+            index = self.index(row.dataset, row.sensor, row.metric, row.unit)
+            if row.start == self._failed[index]:
+                continue  # the log has failed this very reading since
+            known = int(self._newest["start"][index]), int(self._newest["rev"][index])
+            values = tuple(getattr(row, name) if name != "value" else _nan(row.value) for name in FIELDS)
+            self._take(np.array([index]), np.array([values], ROW))
+            if row.newer_failed is not None:
+                self._failed[index] = max(int(self._failed[index]), row.newer_failed)
+            if (int(self._newest["start"][index]), int(self._newest["rev"][index])) != known:
+                changed.append(index)
+        return changed
+
+    def row(self, index: int) -> LatestRow | None:
+        """The newest usable reading of a series by its index, None where there is none."""
+        start, period_s, value, rev, origin, received, flag, tests = self._newest[index].item()
+        if start == NEVER:
+            return None
+        failed = int(self._failed[index])
+        return LatestRow(
+            *self.keys[index], self.units[index], start, period_s, value if value == value else None, flag, tests,
+            rev, origin, received, failed if failed > start else None,
+        )  # fmt: skip
+
+    def rows(
+        self, dataset: str, sensors: Collection[str] | None = None, metrics: Collection[str] | None = None
+    ) -> list[LatestRow]:
+        """The newest readings of a dataset, ordered by sensor and metric; None means all of them."""
+        chosen = [i for i in self._chosen(dataset, sensors) if metrics is None or self.keys[i][2] in metrics]
+        found = (self.row(i) for i in sorted(chosen, key=self.keys.__getitem__))
+        return [row for row in found if row is not None]
+
+    def _chosen(self, dataset: str, sensors: Collection[str] | None) -> Iterator[int]:
+        if sensors is None:
+            yield from self._of_dataset.get(dataset, ())
+            return
+        for sensor in set(sensors):
+            yield from self._of_sensor.get((dataset, sensor), ())
+
+    def _take(self, series: Array, rows: Rows) -> None:
+        """Take in rows of different series; the rules are those of one row at a time."""
+        newest, before = self._newest, self._before
+        start, rev = rows["start"], rows["rev"]
+        newest_start, before_start = newest["start"][series], before["start"][series]
+        usable = COUNTS[rows["flag"]]
+        revised = (start == newest_start) & (rev > newest["rev"][series])
+        second = (start > before_start) | ((start == before_start) & (rev > before["rev"][series]))
+        newer = usable & (start > newest_start)
+        older = usable & (start < newest_start) & second
+        undone = ~usable & revised
+        lost = ~usable & (start == before_start) & second
+
+        before[series[newer]] = newest[series[newer]]
+        newest[series[newer]] = rows[newer]
+        newest[series[usable & revised]] = rows[usable & revised]
+        before[series[older]] = rows[older]
+        newest[series[undone]] = before[series[undone]]
+        before["start"][series[undone | lost]] = NEVER
+
+        failed = self._failed[series]
+        failed = np.where(~usable & (start > failed), start, failed)
+        self._failed[series] = np.where(usable & (start == failed), NEVER, failed)
+
+    def _grow(self) -> None:
+        more = max(1024, len(self._failed))
+        self._newest = np.concatenate([self._newest, _empty(more)])
+        self._before = np.concatenate([self._before, _empty(more)])
+        self._failed = np.concatenate([self._failed, np.full(more, NEVER)])
+
+
+def _empty(n: int) -> Rows:
+    rows = np.zeros(n, ROW)
+    rows["start"] = NEVER
+    return rows
+
+
+def _nan(value: float | None) -> Any:
+    return np.nan if value is None else value
+
+
+def _rounds(series: Array) -> Iterator[Array]:
+    """Index arrays that together hold every row once, no series twice in one, each series' rows in their order."""
+    order = np.argsort(series, kind="stable")
+    ordered = series[order]
+    first = np.r_[True, ordered[1:] != ordered[:-1]]
+    if first.all():
+        yield order
+        return
+    heads = np.flatnonzero(first)
+    rank = np.arange(len(ordered)) - np.repeat(heads, np.diff(np.r_[heads, len(ordered)]))
+    for k in range(int(rank.max()) + 1):
+        yield order[rank == k]

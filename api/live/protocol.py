@@ -1,0 +1,216 @@
+"""One live connection, without I/O: messages in, actions out, time is an argument.
+
+    code                    when                                                   then
+    4000 bad_request        not a JSON object, binary, too long, no hello first    closed: fix the client
+    4006 version            the subprotocol cityfeed.v1.json was not offered       closed: fix the client
+    4108 hello_timeout      no hello in time                                       closed: back off
+    4129 rate               more messages than the limits allow                    closed: back off
+    4224 max_age            the connection is a day old                            closed: come back now
+
+    error                   when (the connection stays open)
+    bad_message             JSON, but not as the message's type has it
+    unknown_type            there is no such message
+    unknown_topic, bad_filter, bad_tick          see `filters.wish_of`
+    duplicate_id            the id is in use
+    duplicate               this connection has an equal subscription, under the id in the text
+    too_many_subscriptions  the limit is reached
+    unknown_id              unsubscribe from what there is not
+
+4130 (too many connections of an address), 4200, 4201 and 4208 are the shell's and the hub's.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import msgspec
+
+from api.live.filters import Refused, Wish, wish_of
+from api.live.messages import (
+    SUBPROTOCOL,
+    Close,
+    Error,
+    Hello,
+    Limits,
+    Ping,
+    Pong,
+    ServerMessage,
+    Subscribe,
+    Unsubscribe,
+    Welcome,
+    decode,
+)
+
+CLIENT_TYPES = ("hello", "subscribe", "unsubscribe", "ping")
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send this message."""
+
+    message: ServerMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Subscribe this connection."""
+
+    message: Subscribe
+    wish: Wish
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """End a subscription."""
+
+    id: str | int
+
+
+@dataclass(frozen=True, slots=True)
+class Shut:
+    """Close the connection; nothing follows."""
+
+    code: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Greet:
+    """The connection said hello: it is the hub's from now on, after this message."""
+
+    message: Welcome
+
+
+Action = Send | Join | Leave | Shut | Greet
+
+
+class _Envelope(msgspec.Struct):
+    type: str | None = None
+    id: str | int | None = None
+
+
+class Session:
+    """The protocol's state for one connection. Times are seconds of any steady clock."""
+
+    def __init__(
+        self, welcome: Welcome, datasets: Collection[str], hello_timeout_s: float, max_age_s: float, now_s: float
+    ) -> None:
+        self._welcome = welcome
+        self._limits: Limits = welcome.limits
+        self._datasets = datasets
+        self._greeted = False
+        self._closed = False
+        self._wishes: dict[str | int, Wish] = {}
+        self._hello_by_s = now_s + hello_timeout_s
+        self._ends_s = now_s + max_age_s
+        self._tokens = float(self._limits.rate_burst)
+        self._filled_s = now_s
+
+    @property
+    def due_s(self) -> float:
+        """When `due` should be called next."""
+        return self._ends_s if self._greeted else min(self._hello_by_s, self._ends_s)
+
+    def opened(self, subprotocols: Collection[str], query: Collection[str]) -> list[Action]:
+        """The handshake: subprotocols offered, names of the URL's query parameters."""
+        if SUBPROTOCOL not in subprotocols:
+            return self._shut(Close.VERSION, f"offer the subprotocol {SUBPROTOCOL}")
+        if {"token", "access_token"} & set(query):
+            return self._shut(Close.BAD_REQUEST, "a token goes into hello, never into the URL")
+        return []
+
+    def due(self, now_s: float) -> list[Action]:
+        """What the passing of time brings."""
+        if self._closed:
+            return []
+        if not self._greeted and now_s >= self._hello_by_s:
+            return self._shut(Close.HELLO_TIMEOUT, "no hello in time")
+        if now_s >= self._ends_s:
+            return self._shut(Close.MAX_AGE, "old; come back with the last cursor")
+        return []
+
+    def received(self, data: str | bytes, now_s: float) -> list[Action]:
+        """A message of the client: text, or bytes, which are refused."""
+        if self._closed:
+            return []
+        if not self._within_rate(now_s):
+            return self._shut(Close.RATE, f"over {self._limits.rate_per_s:g} messages/s")
+        if isinstance(data, bytes):
+            return self._shut(Close.BAD_REQUEST, "messages are text")
+        raw = data.encode("utf-8", "surrogatepass")
+        if len(raw) > self._limits.message_bytes:
+            return self._shut(Close.BAD_REQUEST, f"a message has at most {self._limits.message_bytes} bytes")
+        try:
+            message = decode(raw)
+        except msgspec.ValidationError as e:
+            return self._malformed(raw, str(e))
+        except (msgspec.DecodeError, RecursionError):
+            return self._shut(Close.BAD_REQUEST, "a message is a JSON object")
+        if isinstance(message, Hello):
+            return self._hello()
+        if not self._greeted:
+            return self._shut(Close.BAD_REQUEST, "hello comes first")
+        if isinstance(message, Ping):
+            return [Send(Pong(message.n))]
+        if isinstance(message, Subscribe):
+            return self._subscribe(message)
+        return self._unsubscribe(message)
+
+    def _hello(self) -> list[Action]:
+        if self._greeted:
+            return [_error("bad_message", "hello was said already")]
+        self._greeted = True
+        return [Greet(self._welcome)]
+
+    def _subscribe(self, message: Subscribe) -> list[Action]:
+        if isinstance(message.id, str) and len(message.id) > 64:
+            return [_error("bad_message", "an id has at most 64 characters")]
+        if message.id in self._wishes:
+            return [_error("duplicate_id", "this id is in use; unsubscribe it first", message.id)]
+        if len(self._wishes) >= self._limits.subscriptions:
+            text = f"a connection has at most {self._limits.subscriptions} subscriptions"
+            return [_error("too_many_subscriptions", text, message.id)]
+        try:
+            wish = wish_of(message, self._datasets)
+        except Refused as e:
+            return [_error(e.code, str(e), message.id)]
+        for other, known in self._wishes.items():
+            if known == wish:
+                return [_error("duplicate", f"this connection has it already, as {other!r}", message.id)]
+        self._wishes[message.id] = wish
+        return [Join(message, wish)]
+
+    def _unsubscribe(self, message: Unsubscribe) -> list[Action]:
+        if self._wishes.pop(message.id, None) is None:
+            return [_error("unknown_id", "there is no subscription with this id", message.id)]
+        return [Leave(message.id)]
+
+    def _malformed(self, raw: bytes, problem: str) -> list[Action]:
+        try:
+            envelope = msgspec.json.decode(raw, type=_Envelope)
+        except msgspec.DecodeError:
+            envelope = _Envelope()
+            if not raw.lstrip().startswith(b"{"):
+                return self._shut(Close.BAD_REQUEST, "a message is a JSON object")
+        if not self._greeted:
+            return self._shut(Close.BAD_REQUEST, "hello comes first")
+        if envelope.type is not None and envelope.type not in CLIENT_TYPES:
+            return [_error("unknown_type", f"there is no message {envelope.type[:40]!r}", envelope.id)]
+        code = "bad_filter" if "$.filter" in problem else "bad_message"
+        return [_error(code, problem[:400], envelope.id)]
+
+    def _within_rate(self, now_s: float) -> bool:
+        gained = (now_s - self._filled_s) * self._limits.rate_per_s
+        self._tokens = min(float(self._limits.rate_burst), self._tokens + gained)
+        self._filled_s = now_s
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True
+
+    def _shut(self, code: int, reason: str) -> list[Action]:
+        self._closed = True
+        return [Shut(code, reason)]
+
+
+def _error(code: str, text: str, subscription: str | int | None = None) -> Send:
+    return Send(Error(code, text, subscription))

@@ -1,0 +1,140 @@
+"""Pages of history: the range they cover, the cursor between them, the link to the next.
+
+The first page fixes three things, and the cursor carries them: the range (so that "the last 24 hours" does not
+move), a digest of the filter, and the POSITIONS, how far each partition was stored. Rows stored later are left out
+of all further pages, and rows revised later appear as they were: all pages together are the history as it stood
+at the first one.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+from urllib.parse import urlencode
+
+import msgspec
+
+from api.cursor import Cursors, bad_cursor
+from api.params import Asked
+from api.problems import bad_parameter
+from schemas.errors import RequestError
+from schemas.settings import Settings
+
+KIND = "page"
+
+
+class Key(NamedTuple):
+    """Where a page ended: its last row in the order (UTC day of start, series, start). `series` is the database's
+    key; `start` is epoch ms.
+    """
+
+    series: int
+    start_ms: int
+
+
+class Positions(msgspec.Struct, frozen=True):
+    """How far each partition was stored, both by partition number and inclusive: the `position` of readings and the
+    `out_seq` of windows.
+    """
+
+    readings: dict[int, int]
+    windows: dict[int, int]
+
+
+class PageCursor(msgspec.Struct, frozen=True):
+    """What a cursor of history says; `query` is the digest of the filter it goes with."""
+
+    query: bytes
+    from_ms: int
+    to_ms: int
+    after: Key
+    readings: dict[int, int]
+    windows: dict[int, int]
+
+    @property
+    def positions(self) -> Positions:
+        """The positions of the first page."""
+        return Positions(self.readings, self.windows)
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a page of history begins: the range [from_ms, to_ms), and for a page after the first the rest."""
+
+    from_ms: int
+    to_ms: int
+    after: Key | None = None
+    positions: Positions | None = None
+
+
+def digest(noun: str, dataset: str, asked: Asked, width: str = "") -> bytes:
+    """Eight bytes that are equal for equal filters: everything but range, limit, cursor and format."""
+    box = asked.bbox and (asked.bbox.west, asked.bbox.south, asked.bbox.east, asked.bbox.north)
+    chosen = (sorted(asked.sensor), sorted(asked.metric), sorted(asked.flag), sorted(asked.origin))
+    parts = (noun, dataset, width, chosen, box)
+    return hashlib.blake2b(msgspec.msgpack.encode(parts), digest_size=8).digest()
+
+
+def begin(cursors: Cursors, asked: Asked, query: bytes, default_range_s: int, now_ms: int) -> Start:
+    """The page that is asked for. Raises `RequestError` for a cursor of another query or an empty range."""
+    if asked.cursor is not None:
+        try:
+            cursor = msgspec.convert(cursors.decode(KIND, asked.cursor), PageCursor, builtin_types=(bytes,))
+        except msgspec.ValidationError as e:
+            raise bad_cursor(f"its content is not a page's ({e})") from None
+        if cursor.query != query:
+            raise bad_cursor("it belongs to a query with another address or filter")
+        for name, given, fixed in (("from", asked.from_ms, cursor.from_ms), ("to", asked.to_ms, cursor.to_ms)):
+            if given is not None and given != fixed:
+                raise bad_cursor(f"it belongs to a query with another `{name}`")
+        return Start(cursor.from_ms, cursor.to_ms, cursor.after, cursor.positions)
+    to_ms = now_ms if asked.to_ms is None else asked.to_ms
+    from_ms = to_ms - default_range_s * 1000 if asked.from_ms is None else asked.from_ms
+    if from_ms >= to_ms:
+        raise RequestError(
+            400, "bad-range", "The range is empty", "`from` is not before `to`.", "from",
+            "`from` is inclusive, `to` exclusive and by default now: from=2026-01-31T00:00:00Z&to=2026-02-01T00:00:00Z",
+        )  # fmt: skip
+    return Start(from_ms, to_ms)
+
+
+def cursor_after(cursors: Cursors, query: bytes, start: Start, positions: Positions, after: Key) -> str:
+    """The cursor of the page that follows."""
+    page = PageCursor(query, start.from_ms, start.to_ms, after, positions.readings, positions.windows)
+    return cursors.encode(KIND, msgspec.structs.asdict(page))
+
+
+def key_of(cursors: Cursors, asked: Asked, kind: str, query: bytes) -> list[str] | None:
+    """For lists in memory: the key of the last row before this page, None for the first page.
+
+    Raises `RequestError` for a cursor of another query.
+    """
+    if asked.cursor is None:
+        return None
+    body = cursors.decode(kind, asked.cursor)
+    if body["query"] != query:
+        raise bad_cursor("it belongs to a query with another address or filter")
+    return [str(part) for part in body["after"]]
+
+
+def cursor_at(cursors: Cursors, kind: str, query: bytes, key: list[str]) -> str:
+    """For lists in memory: the cursor of the page that follows the row with this key."""
+    return cursors.encode(kind, {"query": query, "after": key})
+
+
+def limit(asked: Asked, settings: Settings) -> int:
+    """Rows of the page. Raises `RequestError` for more than the settings allow."""
+    if asked.limit is None:
+        return min(settings.page_limit_default, settings.page_limit_max)
+    if asked.limit > settings.page_limit_max:
+        raise bad_parameter(
+            "limit", f"{asked.limit} is more than a page holds",
+            f"limit is at most {settings.page_limit_max}; follow the `next` links for more.",
+        )  # fmt: skip
+    return asked.limit
+
+
+def next_link(url: str, items: Iterable[tuple[str, str]], cursor: str) -> str:
+    """The address of the next page: this one's query with another cursor."""
+    kept = [(name, value) for name, value in items if name != "cursor"]
+    return f"{url}?{urlencode([*kept, ('cursor', cursor)])}"

@@ -1,0 +1,223 @@
+"""What a query may ask: `PARAMETERS` is the one table of query parameters, how each is read and described.
+
+Repeated parameters are OR, different ones AND. To add a parameter: a field of `Asked`, an entry here, and its name
+in the `Operation` of the routes that take it (`openapi.py`).
+"""
+
+import difflib
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from api.places import Bbox, parse_bbox
+from api.problems import bad_parameter
+from api.times import parse_moment
+from schemas.errors import RequestError
+from schemas.flags import Flag
+from schemas.readings import METRIC_PATTERN, SENSOR_PATTERN, Origin
+
+
+@dataclass(frozen=True)
+class Width:
+    """A window's width, and the range that a query without `from` covers."""
+
+    seconds: int
+    default_range_s: int
+
+
+DAY_S = 86_400
+
+WIDTHS: dict[str, Width] = {
+    "1m": Width(60, DAY_S),
+    "5m": Width(300, DAY_S),
+    "15m": Width(900, DAY_S),
+    "1h": Width(3600, 7 * DAY_S),
+    "1d": Width(DAY_S, 31 * DAY_S),
+}
+
+READINGS_DEFAULT_RANGE_S = DAY_S
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A query, read. What was not asked is None or empty; times are epoch ms UTC."""
+
+    from_ms: int | None = None
+    to_ms: int | None = None
+    sensor: tuple[str, ...] = ()
+    metric: tuple[str, ...] = ()
+    bbox: Bbox | None = None
+    flag: tuple[int, ...] = ()
+    origin: tuple[int, ...] = ()
+    width: str = "1h"
+    limit: int | None = None
+    cursor: str | None = None
+    format: str | None = None
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A query parameter. `read` takes one value's text and raises `ValueError` with a sentence."""
+
+    name: str
+    field: str
+    read: Callable[[str], Any]
+    description: str
+    schema: dict[str, Any]
+    example: Any
+    remedy: str
+    repeats: bool = False
+
+
+def _sensor(text: str) -> str:
+    if not SENSOR_PATTERN.fullmatch(text):
+        raise ValueError(f"{text!r} is not a sensor id")
+    return text
+
+
+def _metric(text: str) -> str:
+    if not METRIC_PATTERN.fullmatch(text):
+        raise ValueError(f"{text!r} is not a metric's name")
+    return text
+
+
+def _flag(text: str) -> int:
+    if text not in FLAGS:
+        raise ValueError(f"{text!r} is not a flag")
+    return int(text)
+
+
+def _origin(text: str) -> int:
+    if text not in ORIGINS:
+        raise ValueError(f"{text!r} is not an origin")
+    return ORIGINS[text]
+
+
+def _width(text: str) -> str:
+    if text not in WIDTHS:
+        raise ValueError(f"there are no windows of width {text!r}")
+    return text
+
+
+def _limit(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or len(text) > 9 or int(text) < 1:
+        raise ValueError(f"{text!r} is not a whole number from 1 up")
+    return int(text)
+
+
+FLAGS = {str(int(flag)): flag.name.lower().replace("_", " ") for flag in Flag}
+ORIGINS = {origin.name.lower(): int(origin) for origin in Origin}
+_TIME = {"type": "string", "format": "date-time"}
+
+PARAMETERS: dict[str, Parameter] = {
+    p.name: p
+    for p in (
+        Parameter(
+            "from", "from_ms", parse_moment,
+            "Start of the range, inclusive, by the reading's or window's `start`: RFC 3339 with an offset "
+            "(in a query, `+` is written `%2B`). Default: a stretch before `to` that `meta.from` shows.",
+            _TIME, "2026-11-16T00:00:00Z", "from=2026-01-31T00:00:00Z",
+        ),
+        Parameter(
+            "to", "to_ms", parse_moment, "End of the range, exclusive: RFC 3339 with an offset. Default: now.",
+            _TIME, "2026-11-17T00:00:00Z", "to=2026-02-01T00:00:00Z",
+        ),
+        Parameter(
+            "sensor", "sensor", _sensor, "Only these sensors; repeat it for several.",
+            {"type": "array", "items": {"type": "string", "pattern": f"^{SENSOR_PATTERN.pattern}$"}},
+            ["716328"], "One id a parameter, repeated for several: sensor=716328&sensor=716331", repeats=True,
+        ),
+        Parameter(
+            "metric", "metric", _metric, "Only these metrics; repeat it for several.",
+            {"type": "array", "items": {"type": "string", "pattern": f"^{METRIC_PATTERN.pattern}$"}},
+            ["speed"], "One name a parameter, repeated for several: metric=speed&metric=volume", repeats=True,
+        ),
+        Parameter(
+            "bbox", "bbox", parse_bbox,
+            "Only what is inside, by the place that held when the reading was taken: `minLon,minLat,maxLon,maxLat` in "
+            "degrees, edges included; minLon > maxLon crosses the antimeridian. Sensors without a place are left out.",
+            {"type": "string"}, "-118.7,33.7,-117.6,34.4", "bbox=minLon,minLat,maxLon,maxLat, such as "
+            "bbox=-118.7,33.7,-117.6,34.4",
+        ),
+        Parameter(
+            "flag", "flag", _flag,
+            "Only readings with these quality flags (QARTOD): "
+            + ", ".join(f"{flag} {name}" for flag, name in FLAGS.items()) + "; repeat it for several.",
+            {"type": "array", "items": {"type": "integer", "enum": [int(f) for f in FLAGS]}},
+            [1, 3], "flag is one of " + ", ".join(FLAGS) + ", repeated for several: flag=1&flag=3", repeats=True,
+        ),
+        Parameter(
+            "origin", "origin", _origin,
+            "Only readings of this origin: `live` from a sensor, `import` from a file of history.",
+            {"type": "array", "items": {"type": "string", "enum": list(ORIGINS)}},
+            ["live"], "origin is one of " + ", ".join(ORIGINS), repeats=True,
+        ),
+        Parameter(
+            "width", "width", _width, "Width of the windows.",
+            {"type": "string", "enum": list(WIDTHS), "default": "1h"}, "1h",
+            "width is one of " + ", ".join(WIDTHS),
+        ),
+        Parameter(
+            "limit", "limit", _limit, "Most rows of a page.", {"type": "integer", "minimum": 1}, 100, "limit=1000",
+        ),
+        Parameter(
+            "cursor", "cursor", str,
+            "Where to go on: taken from the `next` link of the page before, with the same filter. Opaque.",
+            {"type": "string"}, None, "Follow the `next` link.",
+        ),
+        Parameter(
+            "format", "format", str, "The answer's format; without it, Accept decides.", {"type": "string"}, None,
+            "",
+        ),
+    )
+}  # fmt: skip
+
+
+def read(names: Collection[str], items: Iterable[tuple[str, str]]) -> Asked:
+    """Read a query of a route that takes the parameters `names`.
+
+    Raises `RequestError` 400 for an unknown parameter (it names the nearest), one that can't be read, and one
+    given twice that takes one value. `format` and `limit` are checked where the route's formats and the settings
+    are known (`formats.choose`, `paging.limit`).
+    """
+    values: dict[str, Any] = {}
+    for name, text in items:
+        if name not in names:
+            raise _unknown(name, names)
+        parameter = PARAMETERS[name]
+        try:
+            value = parameter.read(text)
+        except ValueError as e:
+            raise bad_parameter(name, str(e), parameter.remedy) from None
+        if parameter.repeats:
+            known = values.setdefault(parameter.field, ())
+            values[parameter.field] = known if value in known else (*known, value)
+        elif parameter.field in values:
+            raise RequestError(
+                400, "repeated-parameter", "A parameter is given twice", f"{name} takes one value.", name,
+                f"Give {name} once.",
+            )  # fmt: skip
+        else:
+            values[parameter.field] = value
+    return Asked(**values)
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that was most likely meant, None where none is near."""
+    words = list(known)
+    swapped = [other for other in words if sorted(other) == sorted(word.lower())]
+    found = swapped or difflib.get_close_matches(word.lower(), words, 1, 0.6)
+    return found[0] if found else None
+
+
+def _unknown(name: str, names: Collection[str]) -> RequestError:
+    meant = nearest(name, names)
+    known = ", ".join(sorted(names)) or "none"
+    return RequestError(
+        400,
+        "unknown-parameter",
+        "Unknown parameter",
+        f"There is no parameter {name!r} here." + (f" Did you mean {meant!r}?" if meant else ""),
+        name,
+        f"Parameters of this address: {known}." if meant is None else f"Use {meant!r}; all of them: {known}.",
+    )

@@ -1,0 +1,16 @@
+"""The units that a city shows to people (city.toml, `units`), as factors for the page."""
+
+from collections.abc import Mapping
+
+from schemas.units import canonical_unit, conversion
+
+
+def shown_units(units: Mapping[str, str]) -> dict[str, dict[str, str | float]]:
+    """By metric {unit, factor, offset}: shown = canonical * factor + offset. Units without a conversion are left out."""
+    found: dict[str, dict[str, str | float]] = {}
+    for metric, unit in units.items():
+        to_canonical = conversion(metric, unit) if canonical_unit(metric) else None
+        if to_canonical is not None:
+            factor, offset = to_canonical
+            found[metric] = {"unit": unit, "factor": 1.0 / factor, "offset": -offset / factor}
+    return found

@@ -1,0 +1,134 @@
+"""Refusals as RFC 9457 `application/problem+json`: every error leaves the API through `render`.
+
+To add a kind, add a line to `PROBLEMS`; `/problems/<kind>` and the OpenAPI document show it.
+"""
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+import psycopg
+import psycopg_pool
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from schemas.errors import RequestError
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_S = 5
+
+PROBLEMS: dict[str, tuple[int, str]] = {
+    "unknown-parameter": (400, "The query has a parameter that this address does not know."),
+    "bad-parameter": (400, "A parameter's value can't be read; `remedy` shows what can."),
+    "repeated-parameter": (400, "A parameter that takes one value was given twice."),
+    "bad-range": (400, "`from` is not before `to`."),
+    "bad-cursor": (400, "The cursor was not made by this server, or for other parameters."),
+    "unknown-dataset": (404, "There is no such dataset; `remedy` lists those there are."),
+    "unknown-sensor": (404, "The dataset has no such sensor: neither registered nor heard of."),
+    "not-found": (404, "There is nothing at this address."),
+    "method-not-allowed": (405, "This address is read-only: GET, HEAD and OPTIONS."),
+    "not-acceptable": (406, "None of the media types in Accept can be written here."),
+    "bad-request": (400, "The request can't be understood."),
+    "database-unavailable": (503, "History can't be read at the moment; latest values and the live feed go on."),
+    "too-slow": (503, "The query took too long and was stopped; a shorter range or fewer sensors will answer."),
+    "internal-error": (500, "A mistake of ours; it is in the server's log."),
+}
+"""kind -> (status, what it means). A kind never changes its meaning."""
+
+
+class Problem(msgspec.Struct, omit_defaults=True):
+    """RFC 9457. `type` is `/problems/<kind>`; `parameter` the one at fault; `remedy` what would be right."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    parameter: str | None = None
+    remedy: str | None = None
+
+
+def bad_parameter(name: str, detail: str, remedy: str | None = None) -> RequestError:
+    """The refusal of a parameter's value."""
+    return RequestError(400, "bad-parameter", "A parameter can't be read", f"{name}: {detail}", name, remedy)
+
+
+def render(error: RequestError, headers: Mapping[str, str] | None = None) -> Response:
+    """The answer that an error becomes."""
+    problem = Problem(f"/problems/{error.kind}", error.title, error.status, error.detail, error.parameter, error.remedy)
+    extra = {"cache-control": "no-store"} | dict(headers or {})
+    if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        extra |= {"retry-after": str(RETRY_AFTER_S)}
+    return Response(msgspec.json.encode(problem), error.status, extra, MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Make the application render every error here."""
+    for kind, handler in HANDLERS.items():
+        app.add_exception_handler(kind, handler)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestError)
+    return render(error)
+
+
+async def _no_such_thing(request: Request, error: Exception) -> Response:
+    """What the framework refuses itself: unknown addresses and methods."""
+    assert isinstance(error, HTTPException)
+    kind = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "bad-request")
+    detail = {
+        404: f"There is nothing at {request.url.path}.",
+        405: f"{request.method} is not possible at {request.url.path}.",
+    }.get(error.status_code, str(error.detail))
+    remedy = {404: "/docs lists what there is; /v1/datasets the datasets.", 405: "Use GET."}.get(error.status_code)
+    title = HTTPStatus(error.status_code).phrase
+    return render(RequestError(error.status_code, kind, title, detail, remedy=remedy), error.headers)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    """What the framework finds wrong with a parameter: 400 like ours, not 422."""
+    assert isinstance(error, RequestValidationError)
+    first: dict[str, Any] = dict(error.errors()[0])
+    name = str(first["loc"][-1])
+    return render(bad_parameter(name, str(first["msg"])))
+
+
+async def _database(request: Request, error: Exception) -> Response:
+    if isinstance(error, psycopg.errors.QueryCanceled):
+        return render(
+            RequestError(
+                503, "too-slow", "The query took too long", "The query took too long and was stopped.",
+                remedy="Ask for a shorter range, fewer sensors or a smaller limit.",
+            )
+        )  # fmt: skip
+    log.warning("the database does not answer: %s: %s", type(error).__name__, error)
+    return render(
+        RequestError(
+            503, "database-unavailable", "The database is not available",
+            "History can't be read at the moment; /v1/{dataset}/latest and the live feed go on.",
+            remedy=f"Ask again in {RETRY_AFTER_S} s.",
+        )
+    )  # fmt: skip
+
+
+async def _ours(request: Request, error: Exception) -> Response:
+    # Starlette logs the traceback: it raises the error again after this answer.
+    return render(RequestError(500, "internal-error", "Internal error", "A mistake of ours; it is in the log."))
+
+
+HANDLERS: dict[type[Exception], Any] = {
+    RequestError: _refused,
+    HTTPException: _no_such_thing,
+    RequestValidationError: _invalid,
+    psycopg.OperationalError: _database,
+    psycopg.InterfaceError: _database,
+    psycopg.errors.UndefinedTable: _database,  # the processors have not made the tables yet
+    psycopg_pool.PoolTimeout: _database,  # an OperationalError too, but named for the reader
+    psycopg_pool.PoolClosed: _database,
+    Exception: _ours,
+}

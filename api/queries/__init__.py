@@ -1,0 +1,6 @@
+"""All SQL that the API runs.
+
+pool      connections                 readings   a page's rows of readings
+pages     paging through history      windows    the same of windows
+series    names, places, positions
+"""

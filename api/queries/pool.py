@@ -1,0 +1,44 @@
+"""Connections to the database: few, read-only, and replaced when they break."""
+
+from typing import Any
+
+import psycopg
+import psycopg_pool
+from psycopg import sql
+
+from schemas.settings import Settings
+
+Pool = psycopg_pool.AsyncConnectionPool[psycopg.AsyncConnection[Any]]
+
+WAIT_S = 2.0  # for a connection; then the answer is 503
+RECONNECT_S = 5.0  # a pool that gave up tries again at the next request: no long back-off after an outage
+STATEMENT_TIMEOUT_MS = 20_000
+
+
+def make_pool(settings: Settings) -> Pool:
+    """A pool that is still closed; opening it does not need the database to be there."""
+
+    async def configure(connection: psycopg.AsyncConnection[Any]) -> None:
+        await connection.execute(
+            sql.SQL(
+                "SET search_path TO {}, public; SET default_transaction_read_only TO on; "
+                "SET statement_timeout TO {}; SET TimeZone TO 'UTC'; SET jit TO off"
+            ).format(sql.Identifier(settings.database_schema), sql.Literal(STATEMENT_TIMEOUT_MS))
+        )  # fmt: skip
+
+    return psycopg_pool.AsyncConnectionPool(
+        str(settings.database_url),
+        # Plans are made for the values at hand: they say which chunks are needed.
+        kwargs={
+            "autocommit": True, "prepare_threshold": None, "application_name": "cityfeed api", "connect_timeout": 2,
+        },
+        min_size=1,
+        max_size=4,
+        open=False,
+        timeout=WAIT_S,
+        reconnect_timeout=RECONNECT_S,
+        max_waiting=64,
+        configure=configure,
+        check=psycopg_pool.AsyncConnectionPool.check_connection,
+        name="api",
+    )  # fmt: skip

@@ -1,0 +1,59 @@
+"""Names of series, places of sensors, how far the partitions are stored."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import psycopg
+
+from api.paging import Positions
+from schemas import registry
+from schemas.datasets import Dataset
+from schemas.registry import Registry
+
+Connection = psycopg.AsyncConnection[Any]
+
+_POSITIONS = "SELECT part, (log_epoch::bigint << 44) + next_offset - 1, out_seq FROM positions"
+_NAMES = "SELECT id, sensor, metric FROM series WHERE id = ANY(%s)"
+_COUNT = """
+    SELECT count(*) FROM series
+    WHERE dataset = %(dataset)s
+      AND (%(sensors)s::text[] IS NULL OR sensor = ANY(%(sensors)s))
+      AND (%(metrics)s::text[] IS NULL OR metric = ANY(%(metrics)s))"""
+_REGISTRATIONS = "SELECT body::text FROM registrations WHERE dataset = %s"
+_CHUNKS = """
+    SELECT (extract(epoch FROM range_start) / 86400)::bigint, (extract(epoch FROM range_end) / 86400)::bigint
+    FROM timescaledb_information.chunks
+    WHERE hypertable_schema = current_schema() AND hypertable_name = ANY(%s) AND range_end > %s AND range_start <= %s
+    ORDER BY 1"""
+
+
+async def positions(connection: Connection) -> Positions:
+    """How far each partition is stored."""
+    rows = await (await connection.execute(_POSITIONS)).fetchall()
+    return Positions({part: position for part, position, _ in rows}, {part: out_seq for part, _, out_seq in rows})
+
+
+async def names(connection: Connection, ids: Sequence[int]) -> dict[int, tuple[str, str]]:
+    """(sensor, metric) by the series' key."""
+    rows = await (await connection.execute(_NAMES, (list(ids),))).fetchall()
+    return {key: (sensor, metric) for key, sensor, metric in rows}
+
+
+async def count(connection: Connection, dataset: str, sensors: Sequence[str] = (), metrics: Sequence[str] = ()) -> int:
+    """How many series a filter chooses; empty is all."""
+    chosen = {"dataset": dataset, "sensors": list(sensors) or None, "metrics": list(metrics) or None}
+    row = await (await connection.execute(_COUNT, chosen)).fetchone()
+    return int(row[0]) if row else 0
+
+
+async def stored_registry(connection: Connection, dataset: Dataset) -> Registry:
+    """The registry of a dataset as the database has it."""
+    rows = await (await connection.execute(_REGISTRATIONS, (dataset.id,))).fetchall()
+    return registry.fold({dataset.id: dataset}, (registry.decode(body.encode()) for (body,) in rows))
+
+
+async def chunk_days(connection: Connection, hypertables: Sequence[str], from_: datetime, to: datetime) -> list[int]:
+    """The UTC days, as numbers from 1970-01-01, for which one of the hypertables has a chunk in [from_, to]."""
+    rows = await (await connection.execute(_CHUNKS, (list(hypertables), from_, to))).fetchall()
+    return sorted({day for first, last in rows for day in range(first, last)})

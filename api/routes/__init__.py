@@ -1,0 +1,13 @@
+"""One file a noun; `ROUTERS` is what the application serves, in this order."""
+
+from fastapi import APIRouter
+
+from api.routes import datasets, history, latest, operations, sensors
+
+ROUTERS: tuple[APIRouter, ...] = (
+    operations.router,
+    datasets.router,
+    sensors.router,
+    latest.router,
+    history.router,
+)

@@ -1,0 +1,82 @@
+"""`GET /v1/datasets` and `GET /v1/{dataset}`: what there is, with licence and data dictionary."""
+
+from fastapi import APIRouter, Request, Response
+
+from api import formats, params, state
+from api.answers import answer
+from api.openapi import OPERATIONS, route
+from api.rows import DatasetRow, ListMeta, MetricRow
+from api.state import AppState
+from schemas.datasets import Dataset, Metric
+from schemas.quantities import QUANTITIES
+from schemas.units import ALIASES, canonical_unit
+
+router = APIRouter(tags=["datasets"])
+
+MAX_AGE_S = 60
+
+
+@router.get("/v1/datasets", **route("datasets"))
+async def datasets(request: Request) -> Response:
+    """All datasets."""
+    here = state.of(request)
+    found = sorted(here.city.datasets.values(), key=lambda dataset: dataset.id)
+    return _answer(request, "datasets", found)
+
+
+@router.get("/v1/{dataset}", **route("dataset"))
+async def dataset(request: Request, dataset: str) -> Response:
+    """One dataset."""
+    return _answer(request, "dataset", [state.of(request).dataset(dataset)])
+
+
+def _answer(request: Request, noun: str, found: list[Dataset]) -> Response:
+    here = state.of(request)
+    operation = OPERATIONS[noun]
+    asked = params.read(operation.parameters, request.query_params.multi_items())
+    shown = formats.choose(asked.format, request.headers.get("accept", ""), operation.formats)
+    rows = [dataset_row(here, one, here.base_url(request)) for one in found]
+    return answer(request, DatasetRow, rows, ListMeta(), format=shown, max_age_s=MAX_AGE_S)
+
+
+def dataset_row(here: AppState, dataset: Dataset, base_url: str) -> DatasetRow:
+    """What the API says of a dataset."""
+    url = f"{base_url}/v1/{dataset.id}"
+    links = {noun: f"{url}/{noun}" for noun in ("sensors", "latest", "readings", "windows")}
+    privacy = dataset.privacy
+    return DatasetRow(
+        dataset.id,
+        dataset.title,
+        dataset.description,
+        dataset.licence,
+        dataset.attribution,
+        dataset.publisher,
+        dataset.contact,
+        dataset.category,
+        dataset.department,
+        dataset.data_type,
+        dataset.update_frequency,
+        list(dataset.keywords),
+        {"reviewed": privacy.reviewed, "reviewer": privacy.reviewer, "rule": privacy.rule},
+        [_metric(name, metric) for name, metric in dataset.metrics.items()],
+        len(here.metrics_by_sensor(dataset.id)),
+        {"self": url} | links,
+    )
+
+
+def _metric(name: str, metric: Metric) -> MetricRow:
+    quantity = QUANTITIES.get(name)
+    unit = canonical_unit(name)
+    return MetricRow(
+        name,
+        quantity.name if quantity else name,
+        metric.description,
+        unit or metric.unit or None,
+        ALIASES.get(metric.unit, metric.unit) or unit,
+        quantity.digits if quantity else None,
+        quantity.period_rule if quantity else None,
+        metric.period_s,
+        metric.cadence_s,
+        metric.fail and list(metric.fail),
+        metric.suspect and list(metric.suspect),
+    )

@@ -1,0 +1,225 @@
+"""The rows of answers: one Struct a kind, whose fields are the names in JSON, NDJSON, CSV and GeoJSON.
+
+The OpenAPI document is made from these classes, so a field's description and example stand beside it. A value that
+is not there is null (in CSV: empty).
+"""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from schemas.flags import Test
+
+TESTS = {str(int(test)): (test.name or "").lower().replace("_", "-") for test in Test}
+"""The bits of `tests`, as `meta.tests` has them."""
+
+Moment = Annotated[
+    str,
+    Meta(
+        description="RFC 3339, UTC, milliseconds.",
+        examples=["2026-11-16T08:05:00.000Z"],
+        extra_json_schema={"format": "date-time"},
+    ),
+]
+DatasetId = Annotated[str, Meta(description="The dataset.", examples=["traffic"])]
+SensorId = Annotated[str, Meta(description="The sensor's id, unique in its dataset.", examples=["716328"])]
+MetricName = Annotated[str, Meta(description="What was measured.", examples=["speed"])]
+Unit = Annotated[
+    str | None,
+    Meta(description="The value's unit, a UCUM code; null where nobody said one.", examples=["km/h"]),
+]
+Lon = Annotated[float | None, Meta(description="Degrees WGS 84; null without a place.", examples=[-118.2437])]
+Lat = Annotated[float | None, Meta(description="Degrees WGS 84; null without a place.", examples=[34.0522])]
+FlagNumber = Annotated[
+    int,
+    Meta(description="QARTOD: 1 good, 2 not evaluated, 3 suspect, 4 fail, 9 missing.", examples=[1]),
+]
+TestBits = Annotated[
+    int,
+    Meta(description="Bit mask of the tests that fired; `meta.tests` names the bits.", examples=[0]),
+]
+Rev = Annotated[int, Meta(description="Revision, from 1; a higher one replaced the ones before.", examples=[1])]
+OriginName = Annotated[
+    str,
+    Meta(
+        description="`live` from a sensor, `import` from a file of history.",
+        examples=["live"],
+        extra_json_schema={"enum": ["live", "import"]},
+    ),
+]
+PeriodS = Annotated[int, Meta(description="Averaging period in seconds; 0 is an instant.", examples=[300])]
+
+
+class ReadingRow(msgspec.Struct, frozen=True, gc=False):
+    """One value of one sensor, for the period [start, end)."""
+
+    dataset: DatasetId
+    sensor: SensorId
+    metric: MetricName
+    unit: Unit
+    start: Moment
+    end: Moment
+    period_s: PeriodS
+    value: Annotated[float | None, Meta(description="In the unit; null: missing.", examples=[72.4])]
+    flag: FlagNumber
+    tests: TestBits
+    rev: Rev
+    origin: OriginName
+    received: Annotated[Moment, Meta(description="When the gateway got it.")]
+
+
+class LatestValueRow(ReadingRow, frozen=True, gc=False):
+    """The newest good, suspect or not evaluated reading of a series, by measurement time."""
+
+    age_s: Annotated[float, Meta(description="Seconds from the reading's end to this answer.", examples=[12.345])]
+    newer_failed: Annotated[
+        Moment | None, Meta(description="Start of a newer reading that failed or is missing, if there is one.")
+    ]
+    lon: Lon
+    lat: Lat
+    registered: Annotated[bool, Meta(description="False: not in the registry, so without a place.")]
+    demo: Annotated[bool, Meta(description="True: the place or the sensor is for demonstration.")]
+
+
+class WindowRow(msgspec.Struct, frozen=True, gc=False):
+    """The readings of one sensor that start in [start, end), aggregated."""
+
+    dataset: DatasetId
+    sensor: SensorId
+    metric: MetricName
+    unit: Unit
+    width: Annotated[str, Meta(description="1m, 5m, 15m, 1h or 1d.", examples=["1h"])]
+    start: Moment
+    end: Moment
+    n: Annotated[int, Meta(description="Readings counted: those with flags 1, 2, 3.", examples=[12])]
+    n_expected: Annotated[
+        int | None, Meta(description="Readings expected; null: the cadence is not known.", examples=[12])
+    ]
+    coverage: Annotated[float | None, Meta(description="Covered time over window time, 0 to 1.", examples=[1.0])]
+    mean: Annotated[
+        float | None,
+        Meta(description="Mean; of speed weighted by volume where that is known.", examples=[71.3]),
+    ]
+    min: Annotated[float | None, Meta(description="Least value.", examples=[64.0])]
+    max: Annotated[float | None, Meta(description="Greatest value.", examples=[78.9])]
+    std: Annotated[float | None, Meta(description="Standard deviation of the population.", examples=[4.2])]
+    p50: Annotated[float | None, Meta(description="Median.", examples=[71.9])]
+    p95: Annotated[float | None, Meta(description="95th percentile.", examples=[78.1])]
+    first: Annotated[float | None, Meta(description="First value.", examples=[70.0])]
+    last: Annotated[float | None, Meta(description="Last value.", examples=[72.4])]
+    complete: Annotated[bool, Meta(description="Whether the window is closed.", examples=[True])]
+    rev: Rev
+    published: Annotated[Moment, Meta(description="When this revision was stored.")]
+
+
+class DeviceRow(msgspec.Struct, frozen=True):
+    """What measures there."""
+
+    make: str | None
+    model: str | None
+    serial: str | None
+    firmware: str | None
+    owner: str | None
+
+
+class PlaceRow(msgspec.Struct, frozen=True):
+    """Where a sensor was in [valid_from, valid_to), and with which device; null: always, until further notice."""
+
+    valid_from: Moment | None
+    valid_to: Moment | None
+    name: str | None
+    lon: Lon
+    lat: Lat
+    height_m: float | None
+    surroundings: Annotated[str | None, Meta(examples=["freeway"])]
+    device: DeviceRow
+
+
+class SeriesRow(msgspec.Struct, frozen=True):
+    """A metric of a sensor. `source_unit` is what the sensor sends, `unit` what is published."""
+
+    metric: MetricName
+    unit: Unit
+    source_unit: Annotated[str | None, Meta(examples=["[mi_i]/h"])]
+    period_s: PeriodS
+    cadence_s: Annotated[int, Meta(description="Seconds between readings; 0: not known.", examples=[300])]
+
+
+class SensorRow(msgspec.Struct, frozen=True):
+    """A sensor as it is now: registered, or known from its readings only."""
+
+    dataset: DatasetId
+    sensor: SensorId
+    name: Annotated[str | None, Meta(examples=["US-101 at Vermont"])]
+    registered: bool
+    demo: bool
+    lon: Lon
+    lat: Lat
+    height_m: float | None
+    surroundings: Annotated[str | None, Meta(examples=["freeway"])]
+    public_precision_m: Annotated[
+        int, Meta(description="The place is published on a grid of so many metres; 0: exactly.", examples=[0])
+    ]
+    device: DeviceRow | None
+    series: list[SeriesRow]
+    places: Annotated[list[PlaceRow], Meta(description="All places, oldest first.")]
+
+
+class MetricRow(msgspec.Struct, frozen=True):
+    """The data dictionary's entry of a metric; spans are in `unit`, ends included."""
+
+    metric: MetricName
+    name: Annotated[str, Meta(examples=["Speed"])]
+    description: str
+    unit: Unit
+    source_unit: str | None
+    digits: Annotated[int | None, Meta(description="Digits to show after the point.", examples=[0])]
+    period_rule: Annotated[str | None, Meta(description="mean, sum or instant.", examples=["mean"])]
+    period_s: PeriodS
+    cadence_s: int
+    fail: Annotated[list[float] | None, Meta(description="Outside [low, high] a reading fails.")]
+    suspect: Annotated[list[float] | None, Meta(description="Outside [low, high] it is suspect.")]
+
+
+class DatasetRow(msgspec.Struct, frozen=True):
+    """A dataset."""
+
+    id: DatasetId
+    title: Annotated[str, Meta(examples=["Traffic on roads"])]
+    description: str
+    licence: Annotated[str, Meta(examples=["CC-BY-4.0"])]
+    attribution: str
+    publisher: str
+    contact: str
+    category: str
+    department: str
+    data_type: str
+    update_frequency: Annotated[str, Meta(description="Declared; an ISO 8601 duration.", examples=["PT5M"])]
+    keywords: list[str]
+    privacy: Annotated[dict[str, str], Meta(description="The privacy review: when, by whom, the rule.")]
+    metrics: list[MetricRow]
+    sensors: Annotated[int, Meta(description="Sensors registered or heard of.", examples=[207])]
+    links: Annotated[dict[str, str], Meta(description="Where its data is.")]
+
+
+class RangeMeta(msgspec.Struct, frozen=True, rename={"from_": "from"}):
+    """What a page of history covers."""
+
+    from_: Annotated[Moment, Meta(description="Start of the range, inclusive.")]
+    to: Annotated[Moment, Meta(description="End of the range, exclusive.")]
+    order: str
+    limit: int
+    licence: str
+    attribution: str
+    tests: Annotated[dict[str, str], Meta(description="Bits of `tests` and the test that sets each.")]
+
+
+class ListMeta(msgspec.Struct, frozen=True, omit_defaults=True):
+    """About a list that is not history."""
+
+    limit: int | None = None
+    licence: str | None = None
+    attribution: str | None = None
+    time: Annotated[Moment | None, Meta(description="The moment that `age_s` counts to.")] = None
+    tests: Annotated[dict[str, str] | None, Meta(description="Bits of `tests` and the test that sets each.")] = None

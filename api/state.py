@@ -1,0 +1,73 @@
+"""What every request may use, made once at start."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from api.cursor import Cursors
+from api.live.hub import Hub
+from api.live.latest import Latest
+from api.params import nearest
+from api.queries.pool import Pool
+from schemas.city import City
+from schemas.datasets import Dataset
+from schemas.errors import RequestError
+from schemas.registry import Registry
+from schemas.settings import Settings
+from schemas.units import canonical_unit
+
+
+def wall_clock_ms() -> int:
+    """Now, in epoch ms UTC: the API's only look at the clock for answers; below it time is an argument."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass
+class AppState:
+    """Lives at `app.state.cityfeed`."""
+
+    settings: Settings
+    city: City
+    registry: Registry
+    pool: Pool
+    latest: Latest
+    hub: Hub
+    cursors: Cursors
+    now_ms: Callable[[], int] = wall_clock_ms
+
+    def dataset(self, name: str) -> Dataset:
+        """A dataset by its id. Raises `RequestError` 404, which names those there are."""
+        if (found := self.city.datasets.get(name)) is not None:
+            return found
+        meant = nearest(name, self.city.datasets)
+        raise RequestError(
+            404, "unknown-dataset", "No such dataset",
+            f"There is no dataset {name!r}." + (f" Did you mean {meant!r}?" if meant else ""),
+            "dataset", "Datasets: " + ", ".join(sorted(self.city.datasets)),
+        )  # fmt: skip
+
+    def metrics_by_sensor(self, dataset: str) -> dict[str, set[str]]:
+        """Every sensor of a dataset, registered or heard of, with the metrics registered or heard."""
+        found: dict[str, set[str]] = {}
+        for sensor in self.registry.sensors(dataset):
+            found[sensor] = {m for r in self.registry.registrations(dataset, sensor) for m in r.series}
+        for heard_dataset, sensor, metric in self.latest.keys:
+            if heard_dataset == dataset:
+                found.setdefault(sensor, set()).add(metric)
+        return found
+
+    def unit(self, dataset: str, sensor: str, metric: str) -> str | None:
+        """The unit that a series is published in: the metric's, else what the source says, else None."""
+        return canonical_unit(metric) or self.registry.rule(dataset, sensor, metric).unit or None
+
+    def base_url(self, request: Request) -> str:
+        """The API's address as the world sees it, without a slash at the end."""
+        return (self.settings.api_public_url or str(request.base_url)).rstrip("/")
+
+
+def of(request: Request) -> AppState:
+    """The state of the application that got this request."""
+    state: AppState = request.app.state.cityfeed
+    return state

@@ -1,0 +1,50 @@
+"""Messages as types, and the frames around them."""
+
+import msgspec
+import pytest
+
+from api.live.frames import payload_of, text_frame
+from api.live.messages import DOCUMENTED, Data, Error, RawData, Row, encode, rfc3339
+
+
+@pytest.mark.parametrize(
+    ("ms", "text"),
+    [
+        (0, "1970-01-01T00:00:00.000Z"),
+        (1_767_225_600_007, "2026-01-01T00:00:00.007Z"),
+        (-1, "1969-12-31T23:59:59.999Z"),
+        (951_782_399_999, "2000-02-28T23:59:59.999Z"),
+    ],
+)
+def test_times(ms: int, text: str) -> None:
+    assert rfc3339(ms) == text
+
+
+def test_rows_that_are_json_already_make_the_same_message() -> None:
+    row = Row("traffic", "a", "speed", "km/h", rfc3339(0), 300, None, 9, 0, 1, "live", rfc3339(1))
+    raw = encode(RawData(1, (1, 2), "c", 0, [msgspec.Raw(encode(row))]))
+    assert raw == msgspec.json.encode(Data[Row](1, (1, 2), "c", 0, [row]))
+    assert b'"value":null' in raw and b"newer_failed" not in raw
+
+
+def test_what_an_error_does_not_know_it_does_not_say() -> None:
+    assert encode(Error("bad_filter", "no")) == b'{"type":"error","code":"bad_filter","msg":"no"}'
+
+
+def test_every_message_has_a_schema() -> None:
+    _, components = msgspec.json.schema_components(DOCUMENTED, ref_template="#/$defs/{name}")
+    tags = {c["properties"]["type"]["enum"][0] for c in components.values() if "type" in c.get("properties", {})}
+    assert tags == {
+        "hello", "subscribe", "unsubscribe", "ping", "welcome", "subscribed", "snapshot", "data", "hb", "status",
+        "error", "going_away", "pong",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65535, 65536, 70000])
+def test_frames(size: int) -> None:
+    from websockets.frames import Frame, Opcode
+
+    payload = b"x" * size
+    frame = text_frame(payload)
+    assert frame == Frame(Opcode.TEXT, payload).serialize(mask=False)
+    assert payload_of(frame) == payload
