@@ -7,6 +7,7 @@
     +-- PipelineError             going on would lose or repeat data: the process stops
     |   +-- FencedError           another process owns the partition now
     |   +-- GapError              the log misses records that should be there
+    +-- SubscriptionError         a live client asked for what can't be had: .code
     +-- RequestError              a caller asked for what can't be answered: status, parameter, remedy
 
 Readings that can't be used are not errors: they are rejects (`schemas.readings.Reject`), a second output. The
@@ -46,6 +47,14 @@ class FencedError(PipelineError):
 
 class GapError(PipelineError):
     """A reader was given a record that does not follow the one it had last."""
+
+
+class SubscriptionError(CityfeedError):
+    """A subscription that can't be: `code` for programs, the text for people. The connection stays open."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 @dataclass(eq=False)  # an exception is itself alone, and hashable

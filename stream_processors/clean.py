@@ -23,6 +23,7 @@ from stream_processors.recent import Recent
 Array = npt.NDArray[Any]
 
 REASONS = {
+    "not_a_record": "the bytes are not a record of schemas/wire.py",
     "dataset_unknown": "no such dataset in schemas/datasets or in the city folder",
     "metric_unknown": "no such quantity in schemas/quantities.py",
     "unit_unknown": "no conversion to the canonical unit in schemas/units.py",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from api.live.messages import TICKS_MS, TOPICS, Filter, Subscribe
 from api.places import Bbox
+from schemas.errors import SubscriptionError
 from schemas.flags import COUNTED, Flag
 from schemas.readings import METRIC_PATTERN, SENSOR_PATTERN, Origin
 
@@ -13,14 +14,6 @@ Place = tuple[float, float]
 """(lon, lat) in degrees WGS 84."""
 
 ORIGINS = {"live": Origin.LIVE, "import": Origin.IMPORT}
-
-
-class Refused(Exception):
-    """A subscription that can't be: `code` for programs, the text for people."""
-
-    def __init__(self, code: str, text: str) -> None:
-        super().__init__(text)
-        self.code = code
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +51,17 @@ class Wish:
 
 
 def wish_of(message: Subscribe, datasets: Collection[str]) -> Wish:
-    """The canonical form of a subscription. Raises `Refused`: `unknown_topic`, `bad_filter`, `bad_tick`."""
+    """The canonical form of a subscription. Raises `SubscriptionError`: `unknown_topic`, `bad_filter`, `bad_tick`."""
     if message.topic not in TOPICS:
-        raise Refused("unknown_topic", f"there is no topic {message.topic[:40]!r}; topics are {', '.join(TOPICS)}")
+        raise SubscriptionError(
+            "unknown_topic", f"there is no topic {message.topic[:40]!r}; topics are {', '.join(TOPICS)}"
+        )
     conflated = message.mode == "latest"
     if conflated and message.tick_ms not in TICKS_MS:
-        raise Refused("bad_tick", f"tick_ms is one of {', '.join(map(str, TICKS_MS))}")
+        raise SubscriptionError("bad_tick", f"tick_ms is one of {', '.join(map(str, TICKS_MS))}")
     wanted = message.filter
     for problem in _mistakes(wanted, datasets):
-        raise Refused("bad_filter", problem)
+        raise SubscriptionError("bad_filter", problem)
     usual = frozenset(int(f) for f in (COUNTED if conflated else Flag))
     return Wish(
         message.topic,

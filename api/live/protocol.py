@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from api.live.filters import Refused, Wish, wish_of
+from api.live.filters import Wish, wish_of
 from api.live.messages import (
     SUBPROTOCOL,
     Close,
@@ -39,6 +39,7 @@ from api.live.messages import (
     Welcome,
     decode,
 )
+from schemas.errors import SubscriptionError
 
 CLIENT_TYPES = ("hello", "subscribe", "unsubscribe", "ping")
 
@@ -171,7 +172,7 @@ class Session:
             return [_error("too_many_subscriptions", text, message.id)]
         try:
             wish = wish_of(message, self._datasets)
-        except Refused as e:
+        except SubscriptionError as e:
             return [_error(e.code, str(e), message.id)]
         for other, known in self._wishes.items():
             if known == wish:

@@ -14,10 +14,8 @@ import itertools
 import logging
 import time
 from collections.abc import Iterable
-from typing import Any
 
 import psycopg
-import psycopg_pool
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
@@ -28,6 +26,7 @@ from api.live.hub import Hub
 from api.live.latest import Latest
 from api.live.messages import Status, rfc3339
 from api.queries.latest import Stored, newest_readings, stored_positions
+from api.queries.pool import Pool
 from schemas import registry as registrations
 from schemas import topics, wire
 from schemas.errors import WireError
@@ -44,8 +43,6 @@ DATABASE_RETRY_S = 5.0
 SILENCE_S = 5.0
 POLL_MS = 1_000
 POLL_RECORDS = 500
-
-Pool = psycopg_pool.AsyncConnectionPool[Any]
 
 
 class Tail:

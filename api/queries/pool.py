@@ -42,3 +42,13 @@ def make_pool(settings: Settings) -> Pool:
         check=psycopg_pool.AsyncConnectionPool.check_connection,
         name="api",
     )  # fmt: skip
+
+
+async def answers(pool: Pool) -> bool:
+    """Whether the database is there, with our tables in it."""
+    try:
+        async with pool.connection(timeout=1.0) as connection:
+            await connection.execute("SELECT FROM positions LIMIT 1")
+    except psycopg.Error:
+        return False
+    return True

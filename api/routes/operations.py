@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import psycopg
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -10,6 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from api import state
 from api.metrics import LAG_MS
 from api.problems import PROBLEMS, RETRY_AFTER_S
+from api.queries.pool import answers
 from schemas.errors import RequestError
 
 router = APIRouter(tags=["operations"])
@@ -44,21 +44,12 @@ async def ready(request: Request) -> JSONResponse:
     tail = request.app.state.tail
     parts: dict[str, dict[str, Any]] = {
         "tail": {"ready": tail.ready, "lag_ms": tail.lag_ms},
-        "database": {"ready": await _database_answers(request)},
+        "database": {"ready": await answers(state.of(request).pool)},
     }
     is_ready = all(part["ready"] for part in parts.values())
     headers = _NOT_STORED if is_ready else _NOT_STORED | {"retry-after": str(RETRY_AFTER_S)}
     body = {"status": "ready" if is_ready else "not ready", "parts": parts}
     return JSONResponse(body, 200 if is_ready else 503, headers)
-
-
-async def _database_answers(request: Request) -> bool:
-    try:
-        async with state.of(request).pool.connection(timeout=1.0) as connection:
-            await connection.execute("SELECT FROM positions LIMIT 1")
-    except psycopg.Error:
-        return False
-    return True
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})

@@ -156,23 +156,23 @@ class Watch:
     def __init__(self, here: Here, supervisord_exit: Callable[[], int | None]) -> None:
         self.here = here
         self.supervisord_exit = supervisord_exit
-        self.last = {state.name: state for state in supervise.states(here.where)}
+        self.pids = {state.name: state.pid for state in supervise.states(here.where)}
+        self.given_up: set[str] = set()
 
     def run(self) -> None:
         """Returns when somebody else ended the stack. Raises `StackError` if supervisord fell over."""
         while (code := self.supervisord_exit()) is None:
             for state in supervise.states(self.here.where):
-                before = self.last.get(state.name)
-                if before and (before.pid, before.state) != (state.pid, state.state) and state.state != "STOPPING":
-                    self._tell(state, before)
-                self.last[state.name] = state
+                self._look(state)
             time.sleep(1.0)
         if code != 0:
             raise StackError(f"supervisord ended with {code}; see {self.here.where.log('supervisord')}")
         print("cityfeed was ended by `cityfeed down`")
 
-    def _tell(self, state: supervise.State, before: supervise.State) -> None:
-        if state.state == "FATAL":
+    def _look(self, state: supervise.State) -> None:
+        if state.state == "FATAL" and state.name not in self.given_up:
+            self.given_up.add(state.name)
             print(f"{state.name} keeps ending and is given up; `cityfeed logs {state.name}`", flush=True)
-        elif state.pid and before.pid and state.pid != before.pid:
+        if state.pid and state.pid != self.pids.get(state.name):
             print(f"{state.name} ended and was started again; `cityfeed logs {state.name}`", flush=True)
+            self.pids[state.name] = state.pid

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,8 +78,14 @@ def columns(batch: list[Plain]) -> Readings:
     )  # fmt: skip
 
 
-@given(st.lists(rows, max_size=8))
-def test_columns_are_the_plain_rules(batches: list[list[Plain]]) -> None:
+@given(st.lists(rows, max_size=8), st.sampled_from([0, 64]))
+def test_columns_are_the_plain_rules(batches: list[list[Plain]], few: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("api.live.latest.FEW", few)  # the way of small batches, and the way of big ones
+        compare(batches)
+
+
+def compare(batches: list[list[Plain]]) -> None:
     latest, model = Latest(), Model()
     for offset, batch in enumerate(batches):
         series = latest.apply(Record("clean", columns(batch)), 3, offset)

@@ -1,0 +1,129 @@
+"""Set-up's decisions: where packages come from, which TimescaleDB, what to tell a person when it fails."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deploy.local import debian, kafka, python_env, timescaledb
+from deploy.local.debian import SourceEntry
+from deploy.local.progress import SetupError, Steps, remedy
+from deploy.local.tools import ROOT
+
+DEB822 = """\
+Types: deb
+# a comment
+URIs: http://archive.example/debian
+Suites: bookworm bookworm-updates
+Components: main contrib
+Signed-By: /usr/share/keyrings/archive.gpg
+
+Types: deb
+URIs: http://archive.example/security
+Suites: bookworm-security
+Components: main
+"""
+ONE_LINE = """\
+# deb http://old.example/debian bookworm main
+deb [arch=amd64 signed-by=/k.gpg] http://archive.example/debian bookworm main non-free
+"""
+
+
+@pytest.mark.parametrize(
+    ("texts", "entry"),
+    [
+        ([DEB822], SourceEntry("http://archive.example/debian", "/usr/share/keyrings/archive.gpg")),
+        (["", ONE_LINE], SourceEntry("http://archive.example/debian", "/k.gpg")),
+        (["deb http://archive.example/x bookworm main\n"], SourceEntry("http://archive.example/x", "")),
+        ([DEB822.replace("Suites: bookworm ", "Enabled: no\nSuites: bookworm ")], None),
+        (["deb http://tools.example/ bookworm stable\n"], None),
+    ],
+)
+def test_source_entry_is_the_machines_own(texts: list[str], entry: SourceEntry | None) -> None:
+    assert debian.source_entry(texts, "bookworm") == entry
+
+
+def test_source_line_for_a_newer_suite_keeps_archive_and_key() -> None:
+    assert SourceEntry("http://a/d", "/k.gpg").line("trixie") == "deb-src [signed-by=/k.gpg] http://a/d trixie main\n"
+    assert SourceEntry("http://a/d", "").line("trixie") == "deb-src http://a/d trixie main\n"
+
+
+@pytest.mark.parametrize(
+    ("names", "plan"),
+    [
+        (["postgresql-15", "postgresql-15-postgis-3", "postgresql-client-15"], timescaledb.Plan(15, "")),
+        (["postgresql-17", "postgresql-17-timescaledb"], timescaledb.Plan(17, "postgresql-17-timescaledb")),
+        (["postgresql-client-15"], None),
+    ],
+)
+def test_package_is_taken_where_there_is_one(names: list[str], plan: timescaledb.Plan | None) -> None:
+    assert timescaledb.plan(names) == plan
+
+
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [
+        ("E: Temporary failure resolving 'a'", "offline"),
+        ("write error: No space left on device", "disk is full"),
+        ("E: Could not open lock file - are you root?", "run it as root"),
+        ("E: Could not get lock /var/lib/dpkg/lock", "another apt"),
+    ],
+)
+def test_failures_name_their_remedy(said: str, advice: str) -> None:
+    assert advice in (remedy(said) or "")
+
+
+def test_failed_command_tells_its_last_line_and_its_log(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    steps = Steps(1, tmp_path)
+    with pytest.raises(SetupError, match=r"demo failed: it broke \(all of it: .*demo.log\)"), steps.step("trying"):
+        steps.run("demo", ["sh", "-c", "echo it broke; exit 3"])
+    assert capfd.readouterr().out == "[1/1] trying ... failed\n"
+
+
+def test_missing_program_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match="no-such-program is not on this machine"):
+        Steps(1, tmp_path).run("demo", ["no-such-program"])
+
+
+def test_every_jar_is_pinned_with_kafka_itself() -> None:
+    pinned = kafka.PINS.read_text().splitlines()
+    assert any(f"kafka_2.13-{kafka.version()}.jar" in line for line in pinned)
+    assert all(len(line.split()[0]) == 64 for line in pinned)
+
+
+def test_lock_pins_by_hash_and_names_no_host() -> None:
+    text = python_env.LOCK.read_text()
+    assert "://" not in text and "--index-url" not in text and "--find-links" not in text
+    blocks = [block for block in text.split("\n") if block and not block.startswith((" ", "#"))]
+    assert blocks and all("==" in block for block in blocks)
+    assert text.count("--hash=sha256:") >= len(blocks)
+
+
+def test_set_up_needs_only_the_standard_library() -> None:
+    modules = "deploy.local.bootstrap, deploy.local.doctor"
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {modules}; print('ok')"
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "ok\n", done.stderr
+
+
+def test_second_set_up_takes_no_time_and_says_nothing() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "deploy.local.bootstrap"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=5,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_wrong_setting_is_one_line() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "deploy.local.bootstrap"], cwd=ROOT, capture_output=True, text=True, check=False,
+        env=os.environ | {"CITYFEED_API_PORT": "many"},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == "cityfeed: CITYFEED_API_PORT='many': it takes a whole number (port)\n"
