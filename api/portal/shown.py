@@ -6,7 +6,7 @@ from schemas.units import canonical_unit, conversion
 
 
 def shown_units(units: Mapping[str, str]) -> dict[str, dict[str, str | float]]:
-    """By metric {unit, factor, offset}: shown = canonical * factor + offset. Units without a conversion are left out."""
+    """By metric {unit, factor, offset}: shown = canonical * factor + offset. A unit without conversion is left out."""
     found: dict[str, dict[str, str | float]] = {}
     for metric, unit in units.items():
         to_canonical = conversion(metric, unit) if canonical_unit(metric) else None

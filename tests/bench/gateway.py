@@ -61,9 +61,7 @@ def measure(stack: ServiceStack) -> Iterator[Figure]:
 def _messages(prefix: str) -> Iterator[Message]:
     now_ms = int(time.time() * 1000) - MESSAGES
     for i in range(MESSAGES):
-        yield (
-            f"{prefix}/v1/traffic/loop-{i % SENSORS}".encode(), b'{"t":%d,"speed":%.1f}' % (now_ms + i, 40 + i % 30)
-        )
+        yield (f"{prefix}/v1/traffic/loop-{i % SENSORS}".encode(), b'{"t":%d,"speed":%.1f}' % (now_ms + i, 40 + i % 30))
 
 
 def _fill(settings: Settings) -> None:

@@ -58,9 +58,7 @@ class HubMachine(RuleBasedStateMachine):
         self.clients.append(client)
 
     @rule(
-        rows=st.lists(
-            st.tuples(st.sampled_from(SENSORS), st.integers(0, 9), st.integers(1, 2)), min_size=0, max_size=4
-        )
+        rows=st.lists(st.tuples(st.sampled_from(SENSORS), st.integers(0, 9), st.integers(1, 2)), min_size=0, max_size=4)
     )
     def publish(self, rows: list[tuple[str, int, int]]) -> None:
         self.feed.publish(batch(*((s, minute, 0.0) for s, minute, _ in rows), rev=[rev for *_, rev in rows]))
