@@ -61,6 +61,7 @@ def build(
         f"{settings.kafka_topic_prefix}cityfeed-{name}",
         broker=bootstrap,
         store="memory://",
+        datadir=f"{settings.state_dir}/faust",  # it makes the folder, and leaves it empty
         web_enabled=False,
         agent_supervisor="mode.supervisors.CrashingSupervisor",
         topic_disable_leader=True,

@@ -40,9 +40,13 @@ def main() -> None:
         print(e, file=sys.stderr)
         sys.exit(2)
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for chatty in ("aiokafka", "faust", "mode"):
+    for chatty in ("faust", "mode"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("aiokafka").setLevel(
+        logging.CRITICAL
+    )  # it says twice a second that Kafka is away; we say it once
     asyncio.run(_wait_for_topics(settings))
+    logging.getLogger("aiokafka").setLevel(logging.WARNING)
     faust_app.run(_app(role, settings, Registry(city.datasets)), settings.log_level)
 
 

@@ -119,19 +119,20 @@ class Latest:
 
     def load(self, rows: Iterable[LatestRow]) -> list[int]:
         """Take rows of the database in; gives the indices of the series whose newest reading they became."""
-        changed: list[int] = []
-        for row in rows:
-            index = self.index(row.dataset, row.sensor, row.metric, row.unit)
-            if row.start == self._failed[index]:
-                continue  # the log has failed this very reading since
-            known = int(self._newest["start"][index]), int(self._newest["rev"][index])
-            values = tuple(getattr(row, name) if name != "value" else _nan(row.value) for name in FIELDS)
-            self._take(np.array([index]), np.array([values], ROW))
-            if row.newer_failed is not None:
-                self._failed[index] = max(int(self._failed[index]), row.newer_failed)
-            if (int(self._newest["start"][index]), int(self._newest["rev"][index])) != known:
-                changed.append(index)
-        return changed
+        found = list(rows)
+        if not found:
+            return []
+        series = np.array([self.index(row.dataset, row.sensor, row.metric, row.unit) for row in found], np.int64)
+        values = np.array([_values(row) for row in found], ROW)
+        known = self._newest[series]
+        fresh = np.flatnonzero(values["start"] != self._failed[series])  # else the log has failed this very reading
+        for chosen in _rounds(series[fresh]):
+            self._take(series[fresh][chosen], values[fresh][chosen])
+        failed = np.array([NEVER if row.newer_failed is None else row.newer_failed for row in found], np.int64)
+        np.maximum.at(self._failed, series, failed)
+        now = self._newest[series]
+        changed = (now["start"] != known["start"]) | (now["rev"] != known["rev"])
+        return [int(index) for index in np.unique(series[changed])]
 
     def row(self, index: int) -> LatestRow | None:
         """The newest usable reading of a series by its index, None where there is none."""
@@ -200,8 +201,8 @@ def _empty(n: int) -> Rows:
     return rows
 
 
-def _nan(value: float | None) -> Any:
-    return np.nan if value is None else value
+def _values(row: LatestRow) -> tuple[Any, ...]:
+    return tuple(np.nan if (value := getattr(row, name)) is None else value for name in FIELDS)
 
 
 def _rounds(series: Array) -> Iterator[Array]:
@@ -211,7 +212,8 @@ def _rounds(series: Array) -> Iterator[Array]:
         return
     order = np.argsort(series, kind="stable")
     ordered = series[order]
-    first = np.r_[True, ordered[1:] != ordered[:-1]]
+    first = np.ones(len(ordered), bool)
+    first[1:] = ordered[1:] != ordered[:-1]
     if first.all():
         yield order
         return

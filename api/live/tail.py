@@ -61,6 +61,7 @@ class Tail:
         self._goal: dict[TopicPartition, int] | None = None
         self._heard: dict[int, tuple[int, int]] = {}
         self._silent = False
+        self._lost = False
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self, pool: Pool) -> None:
@@ -120,7 +121,9 @@ class Tail:
                 except (NoOffsetForPartitionError, OffsetOutOfRangeError) as e:
                     self._log_broke(e)
                 except (KafkaError, OSError) as e:
-                    log.warning("can't read Kafka: %s; trying again", e)
+                    if not self._lost:
+                        log.warning("waiting for Kafka at %s: %s", self._settings.kafka_bootstrap, e)
+                    self._lost = True
                 await asyncio.sleep(RETRY_S)
         finally:
             if filling is not None:
@@ -158,6 +161,7 @@ class Tail:
             await consumer.start()
             consumer.assign(partitions)
             await self._seek(consumer, partitions, stored)
+            self._lost = False
             while True:
                 batches = await consumer.getmany(timeout_ms=POLL_MS, max_records=POLL_RECORDS)
                 for partition, records in batches.items():

@@ -66,14 +66,10 @@ class Player:
         async with httpx.AsyncClient(timeout=5.0, trust_env=False) as http:
             await self._gateway(http)
             async with Publisher(Broker.of(self.settings), patience_s=60.0) as publisher:
-                ready: asyncio.Task[None] | None = None
                 try:
                     await self._backfill(publisher)
-                    ready = asyncio.create_task(self._say_ready(http))
-                    await self._play(publisher)
+                    await asyncio.gather(self._say_ready(http), self._play(publisher))
                 finally:
-                    if ready is not None:
-                        ready.cancel()
                     with contextlib.suppress(TimeoutError, CityfeedError):
                         await publisher.flush(0.3)
                         self._save()
@@ -115,14 +111,19 @@ class Player:
                 self._save()
 
     async def _say_ready(self, http: httpx.AsyncClient) -> None:
-        """Write `city-ready` when the API shows what the backfill ended with."""
+        """Write `city-ready` when the API shows what the backfill ended with.
+
+        Raises `CityfeedError` when it does not in 300 s: the process ends, so that whoever waits for it sees that.
+        """
         wanted = [(week.dataset, week.newest_ms(self.reached_ms)) for week in self.weeks]
         deadline = time.monotonic() + READY_TIMEOUT_S
         for dataset, newest in wanted:
             while (shown := await self._shown(http, dataset, newest)) < SHOWN_SHARE * len(newest):
                 if time.monotonic() > deadline:
-                    log.error("%s: the API shows %d of %d newest readings; giving up", dataset, shown, len(newest))
-                    return
+                    raise CityfeedError(
+                        f"{dataset}: the API shows {shown} of {len(newest)} newest readings after"
+                        f" {READY_TIMEOUT_S:.0f} s; `cityfeed status` and `cityfeed logs windows` tell more"
+                    )
                 await asyncio.sleep(POLL_S)
         names = ", ".join(f"{len(week.sensors)} sensors of {week.dataset}" for week in self.weeks)
         self._write("city-ready", f"{names}, played as if it were now\n")

@@ -98,7 +98,8 @@ export class Detail {
     svg.setAttribute('aria-label', words);
     line.setAttribute('d', path);
     svg.append(line);
-    const note = Object.assign(document.createElement('p'), { className: 'note', textContent: words });
+    const short = `Last 24 hours: lowest ${number(low)}, highest ${number(high)} ${unit()}`;
+    const note = Object.assign(document.createElement('p'), { className: 'note', textContent: short });
     chart.replaceChildren(svg, note);
   }
 }
