@@ -93,10 +93,10 @@ class Publisher:
                 log.warning("Kafka refused or lost records (%s); sending them again by a new producer", _named(e))
                 delay_s = RETRY_FIRST_S if self._settlements > settlements else min(delay_s * 2, RETRY_LAST_S)
                 settlements = self._settlements
-                await asyncio.sleep(delay_s)
             finally:
                 self.connected.clear()
                 await _close(producer, is_idle=not len(self._ledger))
+            await asyncio.sleep(delay_s)
 
     async def _start(self) -> AIOKafkaProducer:
         await ensure_topics(self._settings)

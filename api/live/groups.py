@@ -183,8 +183,8 @@ class Group(ABC):
 
     @property
     @abstractmethod
-    def waiting(self) -> bool:
-        """Whether changes wait for the next frame."""
+    def waiting(self) -> int:
+        """How many changes wait for the next frame."""
 
     @property
     @abstractmethod
@@ -230,8 +230,8 @@ class LatestGroup(Group):
         return known is not None and known[0] == start and rev > known[1]
 
     @property
-    def waiting(self) -> bool:
-        return bool(self._changed)
+    def waiting(self) -> int:
+        return len(self._changed)
 
     @property
     def members(self) -> int:
@@ -275,8 +275,8 @@ class AllGroup(Group):
         self._most_frames = most_frames
 
     @property
-    def waiting(self) -> bool:
-        return bool(self._rows)
+    def waiting(self) -> int:
+        return len(self._rows)
 
     @property
     def members(self) -> int:

@@ -1,6 +1,6 @@
 """The hub: readings in, frames out to every connection that asked for them. No clock, no I/O of its own.
 
-    tail --publish--> Hub --take/flush--> Group --offer--> Channel --send--> Link (a client's transport)
+    tail --publish, flush--> Hub --take/flush--> Group --offer--> Channel --send--> Link (a client's transport)
 
 A reading's row is encoded at most once for all groups, a frame once for all members of its group. A client that
 does not read fills its own channels and nothing else.
@@ -34,6 +34,9 @@ from schemas.registry import Registration, Registry, Site
 from schemas.settings import Settings
 
 SNAPSHOT_ROWS = 500
+FRAME_ROWS = 500
+"""In mode `all`, a frame leaves at this size even if more records are at hand; one record is one frame at most."""
+
 ORIGIN_NAMES: dict[int, Any] = {int(Origin.LIVE): "live", int(Origin.IMPORT): "import"}
 
 
@@ -58,6 +61,7 @@ class Hub:
         self._groups: dict[Wish, Group] = {}
         self._of_channel: dict[int, Group] = {}
         self._of_series: dict[int, list[Group]] = {}
+        self._collecting: set[Group] = set()
         self._imports_wanted = False
         self._next_channel = 1
 
@@ -104,9 +108,10 @@ class Hub:
     # -- readings -----------------------------------------------------------------------------------
 
     def publish(self, readings: Readings, series: Array) -> None:
-        """Hand on a record's readings, in their order; `series` is what `Latest.apply` gave for them, (n,).
+        """Give a record's readings, in their order, to the groups; `series` is what `Latest.apply` gave, (n,).
 
-        To be called for records without readings too: the cursor moves.
+        To be called for records without readings too: the cursor moves. Mode `all` gets them at the next `flush`,
+        or here when many wait: what comes together leaves in one frame.
         """
         self._cursor = None
         if not self._groups or not len(readings):
@@ -117,7 +122,16 @@ class Hub:
                 readings, series = readings.take(live), series[live]
         for group in self._collect(readings, series.tolist()):
             if not group.wish.conflated:
+                self._collecting.add(group)
+                if group.waiting >= FRAME_ROWS:
+                    group.flush(self.cursor())
+
+    def flush(self) -> None:
+        """Send what mode `all` is to have. To be called when the records at hand have been published."""
+        if self._collecting:
+            for group in self._collecting:
                 group.flush(self.cursor())
+            self._collecting.clear()
 
     def refresh(self, indices: Iterable[int]) -> None:
         """The latest readings of these series came from the database: tell the groups of mode `latest`."""

@@ -166,6 +166,7 @@ class Tail:
                 batches = await consumer.getmany(timeout_ms=POLL_MS, max_records=POLL_RECORDS)
                 for partition, records in batches.items():
                     self._take(partition, records)
+                self._hub.flush()
                 await asyncio.sleep(0)  # a backlog must not keep the API from its clients
         finally:
             await consumer.stop()

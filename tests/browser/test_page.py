@@ -49,6 +49,7 @@ class City:
         series = self.state.latest.apply(Record("clean", batch), 0, self._offset)
         self._offset += 1
         self.state.hub.publish(batch, series)
+        self.state.hub.flush()
         self.state.hub.tick(1000)
 
 

@@ -63,10 +63,12 @@ class Feed:
         self.hub = Hub(Settings(**settings), self.registry, self.latest, PlainCursors())
         self.offset = 0
 
-    def publish(self, batch: Readings, partition: int = 0) -> None:
+    def publish(self, batch: Readings, partition: int = 0, flush: bool = True) -> None:
         series = self.latest.apply(Record("clean", batch), partition, self.offset)
         self.offset += 1
         self.hub.publish(batch, series)
+        if flush:
+            self.hub.flush()
 
     def client(self, *, subscribe: bool = True, **wanted: Any) -> tuple[StallingLink, Member]:
         link = StallingLink()

@@ -34,6 +34,23 @@ def test_all_gets_every_reading_at_once_in_frames_without_a_gap() -> None:
     assert [m["seq"] for m in link.messages("data")] == [[1, 1], [2, 2]]
 
 
+def test_what_comes_together_leaves_in_one_frame_unless_it_is_much() -> None:
+    feed = Feed()
+    link, _ = feed.client(mode="all", snapshot=False)
+    feed.publish(batch(("a", 0, 1)), flush=False)
+    feed.publish(batch(("b", 0, 2)), partition=1, flush=False)
+    assert link.messages("data") == []
+    feed.hub.flush()
+    (data,) = link.messages("data")
+    assert values(data["d"]) == [("a", 1), ("b", 2)] and data["cursor"] == feed.hub.cursor()
+    for minute in range(1, 7):
+        feed.publish(batch(*((f"s{n}", minute, 0.0) for n in range(100))), flush=False)
+    assert [len(m["d"]) for m in link.messages("data")] == [2, 500]
+    feed.hub.flush()
+    feed.hub.flush()
+    assert [(len(m["d"]), m["seq"]) for m in link.messages("data")] == [(2, [1, 1]), (500, [2, 2]), (100, [3, 3])]
+
+
 def test_latest_gets_the_newest_of_each_series_once_a_tick() -> None:
     feed = Feed()
     link, _ = feed.client(mode="latest", tick_ms=250, snapshot=False)

@@ -49,6 +49,7 @@ def test_records_that_can_not_be_used_are_alarms_and_no_end(caplog: pytest.LogCa
         take(3, clean(2, 5))  # a repeat
         tail._take_registration(0, b"{")
         tail._take_registration(1, registry.encode(Registration("traffic", "a")))
+    feed.hub.flush()
     assert [row["start"][14:16] for row in link.rows()] == ["00", "05"]
     assert caplog.text.count("ALARM") == 3
     assert feed.latest.positions == {0: 2}
