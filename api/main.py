@@ -48,7 +48,8 @@ def main() -> None:
     try:
         chosen = settings.load(os.environ)
         logging.basicConfig(level=chosen.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-        logging.getLogger("aiokafka").setLevel(logging.WARNING)
+        # aiokafka says many times a second that Kafka is away; the tail says it once.
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
         app = make_app(chosen)
         listening = listen(chosen)
     except CityfeedError as e:

@@ -52,7 +52,7 @@ class Gateway:
             ready = asyncio.create_task(self._source.ready.wait())
             await asyncio.wait([*parts, ready], return_when=asyncio.FIRST_COMPLETED)
             if ready.done():
-                close_metrics = metrics.serve(self._settings.gateway_metrics_port)
+                close_metrics = metrics.serve(self._settings.gateway_metrics_port, self._settings.metrics_host)
                 log.info("gateway ready")
                 await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
             ready.cancel()

@@ -35,7 +35,7 @@ FLUSH_SECONDS = Histogram(
 """cityfeed_gateway_flush_seconds"""
 
 
-def serve(port: int, host: str = "127.0.0.1") -> Callable[[], None]:
+def serve(port: int, host: str) -> Callable[[], None]:
     """Serve the page; the function that ends it. A port in use is a warning: readings matter more."""
     if not port:
         return lambda: None

@@ -15,6 +15,7 @@ from schemas.errors import WireError
 from schemas.readings import PeriodS
 
 FOREVER_MS = 1 << 60
+MAX_RULES = 200_000  # series whose rule is kept at hand, about 50 MB; then they are looked up anew
 
 
 class Site(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -118,6 +119,8 @@ class Registry:
             known = self._of.get((dataset, sensor))
             special = (known[-1].series.get(metric) if known else None) or Series()
             general = self.datasets[dataset].metrics.get(metric, Metric()) if dataset in self.datasets else Metric()
+            if len(self._rules) >= MAX_RULES:  # made-up names must not fill the memory
+                self._rules.clear()
             rule = self._rules[key] = SeriesRule(
                 general.unit if special.unit is None else special.unit,
                 general.period_s if special.period_s is None else special.period_s,

@@ -45,6 +45,7 @@ class Settings:
     state_dir: str = _setting(".cityfeed/run", "Where the local stack and the services keep their state and logs.")
     cache_dir: str = _setting(".cityfeed/cache", "Where set-up keeps what it downloads and builds.")
     log_level: str = _setting("INFO", "How much the services say.", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
+    metrics_host: str = _setting("127.0.0.1", "Address of the services' Prometheus metrics; the ports are below.")
 
     # -- MQTT -------------------------------------------------------------------------------------------
     mqtt_host: str = _setting("127.0.0.1", "Address of the MQTT broker.")

@@ -72,7 +72,7 @@ def _app(role: str, settings: Settings, registry: Registry) -> faust.App:
         assert tail is not None
         log.info("%s ready", role)
         if port:
-            start_http_server(port, addr="127.0.0.1")
+            start_http_server(port, addr=settings.metrics_host)
         try:
             await tail.run()
         finally:

@@ -14,6 +14,8 @@ from schemas.settings import Settings
 
 log = logging.getLogger(__name__)
 
+STOP_TIMEOUT_S = 1.0
+
 
 class RegistryTail:
     """Keeps `registry` up to date; `changed` is called with each batch of registrations after they were applied."""
@@ -45,8 +47,9 @@ class RegistryTail:
                 await asyncio.sleep(1)
 
     async def stop(self) -> None:
-        """End the consumer."""
-        await self._consumer.stop()
+        """End the consumer, with a bound on the time."""
+        # A task of its own: while Kafka is away, aiokafka's stop raises the CancelledError of its own fetches.
+        await asyncio.wait([asyncio.ensure_future(self._consumer.stop())], timeout=STOP_TIMEOUT_S)
 
     async def _read(self) -> None:
         found: list[Registration] = []

@@ -27,7 +27,7 @@ def free_port() -> int:
 def test_the_page_has_all_names() -> None:
     metrics.REJECTS.labels("not_json").inc(0)
     port = free_port()
-    close = metrics.serve(port)
+    close = metrics.serve(port, "127.0.0.1")
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as page:
             text = page.read().decode()
@@ -39,9 +39,9 @@ def test_the_page_has_all_names() -> None:
 
 def test_a_port_in_use_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server, caplog.at_level(logging.WARNING):
-        metrics.serve(server.getsockname()[1])()
+        metrics.serve(server.getsockname()[1], "127.0.0.1")()
     assert "CITYFEED_GATEWAY_METRICS_PORT" in caplog.text
 
 
 def test_port_0_is_none() -> None:
-    metrics.serve(0)()
+    metrics.serve(0, "127.0.0.1")()
