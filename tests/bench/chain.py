@@ -24,10 +24,13 @@ LATENCY_SECONDS = 20
 
 
 def rates(stack: ServiceStack) -> Iterator[Figure]:
-    """15,000 one-reading messages/s, and 60,000 readings/s in messages of ten, for a minute each."""
-    for name, rate, per_message, target in (
-        ("whole chain, one reading a message", 15_000, 1, "15,000 readings/s for 60 s, no growing lag"),
-        ("whole chain, ten readings a message", 6_000, 10, "60,000 readings/s for 60 s, no growing lag"),
+    """15,000 one-reading messages/s, and 60,000 readings/s in messages of ten, for a minute each.
+
+    A little more is sent than is asked for, so that the start of the load generator does not count against us.
+    """
+    for name, rate, per_message, wanted in (
+        ("whole chain, one reading a message", 15_500, 1, 15_000),
+        ("whole chain, ten readings a message", 6_200, 10, 60_000),
     ):
         before = _stored(stack)
         load = _simulate(stack, rate, per_message, SECONDS)
@@ -46,8 +49,8 @@ def rates(stack: ServiceStack) -> Iterator[Figure]:
         early, late = statistics.fmean(lags[5:25]), statistics.fmean(lags[-20:])
         achieved = stored / (sent_s + drained_s)
         yield Figure(
-            name, achieved, "readings/s stored", None, "", target,
-            drained_s <= DRAIN_S and stored >= sent and sent_s < SECONDS * 1.1,
+            name, achieved, "readings/s stored", None, "", f"at least {wanted:,} for 60 s, no growing lag",
+            achieved >= wanted and drained_s <= DRAIN_S and stored >= sent,
             f"sent in {sent_s:.1f} s, all {stored} stored {drained_s:.1f} s later;"
             f" lag in records early {early:.0f}, late {late:.0f}; CPU {_cpu(stack)}",
         )  # fmt: skip
