@@ -24,8 +24,10 @@ DISK_NEEDED_BYTES = 3 * 1024**3
 Work = tuple[str | Callable[[], str], Callable[[], object]]
 
 
-def missing_packages(cache: Path, plan: timescaledb.Plan) -> list[str]:
-    """Debian packages to install: those that run the stack, and those that build what is not built yet."""
+def missing_packages(cache: Path, plan: timescaledb.Plan, browser: bool) -> list[str]:
+    """Debian packages to install: those that run the stack, those that build what is not built yet, and for the
+    tests of the page a `browser`.
+    """
     wanted = {
         "ca-certificates": Path("/etc/ssl/certs/ca-certificates.crt").exists(),
         "mosquitto": tools.program("mosquitto") is not None,
@@ -36,6 +38,8 @@ def missing_packages(cache: Path, plan: timescaledb.Plan) -> list[str]:
         ).exists(),
         "python3-venv": importlib.util.find_spec("ensurepip") is not None or python_env.is_current(),
     }
+    if browser:
+        wanted["chromium"] = tools.program("chromium") is not None
     if not kafka.jar_dir(cache).is_dir():
         wanted["maven"] = tools.program("mvn") is not None
     if timescaledb.installed_version(plan.postgres_major) is None:
@@ -49,13 +53,14 @@ def missing_packages(cache: Path, plan: timescaledb.Plan) -> list[str]:
     return [name for name, there in wanted.items() if not there]
 
 
-def ready(cache: Path) -> bool:
+def ready(cache: Path, browser: bool) -> bool:
     """Is everything there? Looks at files only: this is what every later start pays."""
     try:
         tools.find(cache)
     except SetupError:
         return False
-    return python_env.is_current() and tools.program("mosquitto_pub") is not None
+    programs = ("mosquitto_pub", "chromium") if browser else ("mosquitto_pub",)
+    return python_env.is_current() and all(map(tools.program, programs))
 
 
 def postgres_plan(steps: Steps) -> timescaledb.Plan:
@@ -73,13 +78,13 @@ def postgres_plan(steps: Steps) -> timescaledb.Plan:
     return chosen
 
 
-def set_up(cache: Path) -> None:
+def set_up(cache: Path, browser: bool) -> None:
     """Do what is missing, a line each. Raises `SetupError`."""
     if shutil.disk_usage(cache).free < DISK_NEEDED_BYTES:
         raise SetupError(f"the disk of {cache} is nearly full: set-up needs {DISK_NEEDED_BYTES >> 30} GB free")
     steps = Steps(0, cache / "log")
     plan = postgres_plan(steps)
-    packages = missing_packages(cache, plan)
+    packages = missing_packages(cache, plan, browser)
     if packages:
         debian.require_root_and_apt(packages)
     work: list[Work] = []
@@ -124,10 +129,14 @@ def timescaledb_steps(steps: Steps, cache: Path, postgres_major: int) -> list[Wo
 
 
 def main() -> int:
-    """Exit code 0 when the machine is ready; otherwise 1 after one line that names the remedy."""
+    """Exit code 0 when the machine is ready; otherwise 1 after one line that names the remedy.
+
+    `--browser`: with the browser that the tests look at the page with.
+    """
+    browser = "--browser" in sys.argv[1:]
     try:
         cache = (ROOT / load(os.environ).cache_dir).resolve()
-        if ready(cache):
+        if ready(cache, browser):
             return 0
         cache.mkdir(parents=True, exist_ok=True)
         with (cache / "lock").open("w") as lock:
@@ -136,8 +145,8 @@ def main() -> int:
             except BlockingIOError:
                 print("another set-up is at work here; waiting for it", flush=True)
                 fcntl.flock(lock, fcntl.LOCK_EX)
-            if not ready(cache):
-                set_up(cache)
+            if not ready(cache, browser):
+                set_up(cache, browser)
     except CityfeedError as error:
         print(f"cityfeed: {error}", file=sys.stderr)
         return 1
