@@ -53,6 +53,11 @@ def partition_of(dataset: str, sensor: str, partitions: int) -> int:
     return zlib.crc32(f"{dataset}/{sensor}".encode()) % partitions
 
 
+def group_name(topic_prefix: str, role: str) -> str:
+    """The consumer group of a role of the processors."""
+    return f"{topic_prefix}cityfeed-{role}"
+
+
 def mqtt_readings_filter(prefix: str) -> str:
     """The MQTT subscription for readings: `<prefix>/v1/<dataset>/<sensor>`."""
     return f"{prefix}/v1/+/+"

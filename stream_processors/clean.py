@@ -123,7 +123,7 @@ class Cleaner:
             rejects.append(_reject(raw, int(i), reason, REASONS[reason]))
         live = raw.origin != Origin.IMPORT
         for reason, wrong in (
-            ("clock_future", live & (raw.start > raw.received + self._future_ms)),
+            ("clock_future", raw.start > raw.received + self._future_ms),
             ("clock_past", (live & (raw.start < rule["accept_since"])) | (raw.start < 0)),
         ):
             wrong &= ~refused

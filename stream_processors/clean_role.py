@@ -44,6 +44,8 @@ class CleanRole:
         self._producer: AIOKafkaProducer | None = None
         self._cleaners: dict[int, Cleaner] = {}
         self._committed: dict[int, int] = {}
+        self._next: dict[int, int] = {}  # raw offset that each partition gives next
+        self._generation = 0
         self._in_flight: deque[tuple[int, int, list[asyncio.Future[Any]]]] = deque()
         self._changed = asyncio.Event()
         self._room = asyncio.Semaphore(MAX_IN_FLIGHT)
@@ -68,14 +70,18 @@ class CleanRole:
             for part in log_ends
         }
         await self._remember(self._cleaners)
+        for part, prev_raw in (await self._before_the_chain(log_ends)).items():
+            self._cleaners[part].prev_raw = prev_raw
         for part, (first, end) in log_ends.items():
             _check_against_log(part, self._cleaners[part].prev_raw + 1, first, end)
-        self._committed = {part: max(log_ends[part][0], c.prev_raw + 1) for part, c in self._cleaners.items()}
-        return dict(self._committed)
+        self._next = {part: max(log_ends[part][0], c.prev_raw + 1) for part, c in self._cleaners.items()}
+        self._committed = dict(self._next)
+        return dict(self._next)
 
     async def revoke(self) -> None:
         """Wait for what is in flight (bounded), and give all partitions up."""
         self._cleaners = {}
+        self._generation += 1
         try:
             async with asyncio.timeout(5):
                 while self._in_flight:
@@ -87,12 +93,19 @@ class CleanRole:
             )
 
     async def take(self, part: int, offset: int, value: bytes) -> None:
-        """Clean one raw record and send it; waits while too many are in flight."""
+        """Clean one raw record and send it; waits while too many are in flight.
+
+        Raises `GapError` for one that is not the next: the clean record would hide that some are missing.
+        """
+        generation = self._generation
         await self._room.acquire()
         cleaner = self._cleaners.get(part)
-        if cleaner is None or offset <= cleaner.prev_raw or self._producer is None:
+        if generation != self._generation or cleaner is None or offset < self._next[part] or self._producer is None:
             self._room.release()
             return
+        if offset > self._next[part]:
+            raise GapError(f"readings.raw partition {part} went from offset {self._next[part] - 1} to {offset}")
+        self._next[part] = offset + 1
         waiting: list[asyncio.Future[Any]] = []
         try:
             cleaned = cleaner.clean(wire.decode(value), offset)
@@ -172,6 +185,28 @@ class CleanRole:
         )
         sent: asyncio.Future[Any] = await self._producer.send(self._letters_topic, encode_letter(letter))
         return sent
+
+    async def _before_the_chain(self, log_ends: Mapping[int, tuple[int, int]]) -> dict[int, int]:
+        """For partitions without clean records: the raw offset before the one to begin with.
+
+        Retention may have emptied readings.clean while nothing came, so what the group committed says how far
+        cleaning had come; where it committed nothing, cleaning begins with what there is.
+        """
+        parts = [part for part, cleaner in self._cleaners.items() if cleaner.prev_raw < 0]
+        if not parts:
+            return {}
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._settings.kafka_bootstrap,
+            group_id=topics.group_name(self._settings.kafka_topic_prefix, "clean"),
+            enable_auto_commit=False,
+        )
+        await consumer.start()
+        try:
+            consumer.assign([TopicPartition(self._raw_topic, part) for part in parts])
+            found = {part: await consumer.committed(TopicPartition(self._raw_topic, part)) for part in parts}
+        finally:
+            await consumer.stop()
+        return {part: (log_ends[part][0] if offset is None else offset) - 1 for part, offset in found.items()}
 
     async def _remember(self, cleaners: Mapping[int, Cleaner]) -> None:
         """Read the clean records of the last `duplicate_horizon_s`: the last one says how far cleaning came."""

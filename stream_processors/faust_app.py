@@ -19,6 +19,7 @@ from faust.types import TP
 
 from schemas.errors import CityfeedError
 from schemas.settings import Settings
+from schemas.topics import group_name
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ def build(
     """
     bootstrap = ";".join(f"kafka://{address.strip()}" for address in settings.kafka_bootstrap.split(","))
     app = faust.App(
-        f"{settings.kafka_topic_prefix}cityfeed-{name}",
+        group_name(settings.kafka_topic_prefix, name),
         broker=bootstrap,
         store="memory://",
         datadir=f"{settings.state_dir}/faust",  # it makes the folder, and leaves it empty

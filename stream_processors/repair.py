@@ -61,7 +61,7 @@ class DirtyMarks:
             key
             for key, mark in self.marks.items()
             if mark.touched == AT_ONCE
-            or log_ms - mark.touched >= self._quiet_ms
+            or not 0 <= log_ms - mark.touched < self._quiet_ms  # before 0: the log's clock was set back
             or log_ms - mark.marked >= self._max_delay_ms
         )
         return sorted(islice(ready, limit))

@@ -387,6 +387,17 @@ class Store:
             f" {changes}, rev = windows.rev + 1 WHERE ({stored}) IS DISTINCT FROM ({excluded})"
         )
 
+    async def drop_windows(self, width_s: int, series: Array, start: Array) -> None:
+        """Windows that no stored reading belongs to any more move to the history."""
+        if not len(series):
+            return
+        await self._conn.execute(
+            "WITH gone AS (DELETE FROM windows w USING unnest(%s::integer[], %s::bigint[]) AS g (series, start)"
+            " WHERE w.series = g.series AND w.width_s = %s AND w.start = to_timestamp(g.start / 1000.0) RETURNING w.*)"
+            " INSERT INTO windows_history SELECT gone.*, now() FROM gone",
+            [series.tolist(), start.tolist(), width_s],
+        )
+
     async def marks(self, parts: Sequence[int]) -> list[tuple[int, int, int, int, int]]:
         """The dirty marks of partitions: (series, width_s, start epoch ms, marked, touched)."""
         rows = await self._conn.execute(

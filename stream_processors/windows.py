@@ -89,6 +89,9 @@ class Windows:
             width = width_s * 1000
             known = np.where(limit > NEVER_MS, (limit - _DAY_MS) // width * width, NEVER_MS)
             self._closed_until[:, i] = np.maximum(self._closed_until[:, i], known)
+        self._level()
+        for i, width_s in enumerate(ALL_S):
+            width = width_s * 1000
             if width_s not in WIDE_S:
                 continue
             watermark = self.watermark[self.table.columns["sensor"]]
@@ -119,16 +122,19 @@ class Windows:
         for width_s in ALL_S:
             eligible = rows.span_ms < width_s * 1000
             late = eligible & self._late(rows, width_s)
-            if late.any():
-                marks += self._marks(rows.take(late), width_s)
+            changed = late
+            if replaced is not None and len(replaced):  # whatever its span is now, it was in the window before
+                changed = late | (np.isin(row_keys(rows), row_keys(replaced)) & self._late(rows, width_s))
+            if changed.any():
+                marks += self._marks(rows.take(changed), width_s)
             if width_s in WIDE_S:
                 self._expect(rows.take(eligible & ~late), width_s)
             elif replaced is not None and len(replaced):
                 self._memory[width_s].forget(replaced)
             if width_s in NARROW_S:
                 self._memory[width_s].add(rows.take(eligible & ~late))
-        np.maximum.at(self.watermark, sensor, rows.start + rows.period_s.astype(np.int64) * 1000)
-        np.maximum.at(self._heard, sensor, rows.received)
+        np.maximum.at(self.watermark, sensor, reading_end(rows.start, rows.period_s))
+        self._heard[sensor] = rows.received  # the last one, not the highest: a clock may have been ahead
         return marks
 
     def close(self, ticks: Mapping[int, int]) -> tuple[list[Closed], list[Marks]]:
@@ -140,9 +146,13 @@ class Windows:
         closed: list[Closed] = []
         marks: list[Marks] = []
         limit = self._limit(ticks)
+        watermark = self.watermark[self.table.columns["sensor"]]
         for i, width_s in enumerate(ALL_S):
             width = width_s * 1000
-            until = np.where(limit > NEVER_MS, limit // width * width, NEVER_MS)
+            # Not beyond the newest reading's window, for there is nothing: a tick that is years ahead would otherwise
+            # make all that follows late.
+            newest_end = ((watermark - 1) // width + 1) * width
+            until = np.where(limit > NEVER_MS, np.minimum(limit // width * width, newest_end), NEVER_MS)
             before = self._closed_until[:, i]
             if not (until > before).any():
                 continue
@@ -208,11 +218,21 @@ class Windows:
         self._pending[width_s] = dict.fromkeys(map(tuple, keys[~ready].tolist()))
         return [Marks(width_s, keys[ready, 0], keys[ready, 1], at_once=True)]
 
+    def _level(self) -> None:
+        """All series of a sensor close together: one that is new comes late for what its sensor has closed. Speed
+        and the volume that weighs it are so judged alike, whichever comes first.
+        """
+        sensor = self.table.columns["sensor"]
+        highest = np.full((self.table.sensors(), len(ALL_S)), NEVER_MS)
+        np.maximum.at(highest, sensor, self._closed_until)
+        self._closed_until = highest[sensor]
+
     def _grow(self) -> None:
         """Room for series that were added to the table."""
         more = len(self.table) - len(self._closed_until)
         if more:
             self._closed_until = np.vstack((self._closed_until, np.full((more, len(ALL_S)), NEVER_MS)))
+            self._level()
         more = self.table.sensors() - len(self.watermark)
         if more:
             self.watermark = np.concatenate((self.watermark, np.full(more, NEVER_MS)))
@@ -248,6 +268,12 @@ def concatenate(chunks: list[Rows]) -> Rows:
         empty = np.zeros(0, np.int64)
         return Rows(empty, empty, empty, np.zeros(0), empty, empty, empty)
     return Rows(*(np.concatenate([getattr(c, name) for c in chunks]) for name in Rows.__slots__))
+
+
+def reading_end(start: Array, period_s: Array) -> Array:
+    """When readings end, epoch ms; an instant lasts a millisecond, so that it belongs to the window that it is in."""
+    end: Array = start + np.maximum(period_s.astype(np.int64) * 1000, 1)
+    return end
 
 
 def row_keys(rows: Rows) -> Array:

@@ -26,7 +26,7 @@ from stream_processors.migrations import migrate
 from stream_processors.repair import DirtyMarks, Key, Mark, as_columns
 from stream_processors.series import Rows, SeriesTable, join
 from stream_processors.store import Position, Store
-from stream_processors.windows import ALL_S, Closed, Marks, Windows, close_rows, weights
+from stream_processors.windows import ALL_S, Closed, Marks, Windows, close_rows, reading_end, weights
 
 Array = npt.NDArray[Any]
 
@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 REPAIR_WINDOWS = 20_000  # most windows made again in one transaction
 REPAIR_READINGS = 1_000_000  # and about so many readings loaded for them at the most
 _RETRY_S = 0.5
+_AWAY = (psycopg.OperationalError, psycopg.InterfaceError, OSError)  # TimeoutError is an OSError
 _LAST_FLUSH_S = 5.0  # partitions are given up after this even if the database did not take the last flush
 
 
@@ -46,7 +47,7 @@ class WindowsRole:
         self._registry = registry
         self._store: Store | None = None
         self._positions: dict[int, Position] = {}
-        self._ends: dict[int, tuple[int, int]] = {}
+        self._parts: list[int] = []
         self._generation = 0
         self._waiting = False  # for the database, and it was said
         self._pending: list[tuple[int, int, Record]] = []  # (partition, offset, record)
@@ -64,11 +65,11 @@ class WindowsRole:
         Gives the offset that each is to be read from. Waits for the database as long as it takes, or until the
         partitions are revoked.
         """
-        self._ends = dict(log_ends)
+        self._parts = sorted(log_ends)
         generation = self._generation
         while generation == self._generation:
             async with self._lock:
-                if await self._open():
+                if await self._open(log_ends):
                     return {part: position.next_offset for part, position in self._positions.items()}
             await asyncio.sleep(_RETRY_S)
         return {}
@@ -81,12 +82,11 @@ class WindowsRole:
                 try:
                     async with asyncio.timeout(_LAST_FLUSH_S):
                         await self._flush()
-                except (psycopg.Error, OSError, PipelineError, TimeoutError) as e:
+                except (*_AWAY, PipelineError) as e:
                     log.warning("partitions are given up with records pending, the next owner takes them: %s", e)
             self._positions = {}
             async with self._room:
-                self._pending, self._pending_readings = [], 0
-                self._room.notify_all()
+                self._keep_pending([])
 
     async def take(self, part: int, offset: int, value: bytes) -> None:
         """Take one clean record; waits while there is no room."""
@@ -107,17 +107,23 @@ class WindowsRole:
         while True:
             await self._wait_for_work()
             async with self._lock:
-                if not self._positions:
-                    continue
-                try:
-                    if self._store is None and not await self._open():
-                        continue
-                    await self._put_registrations()
-                    await self._flush()
-                    await self._repair()
-                except (psycopg.Error, OSError) as e:
-                    log.warning("the database did not take a flush, trying again: %s", str(e).strip())
-                    await self._disconnect()
+                went_well = not self._positions or await self._work()
+            if not went_well:
+                await asyncio.sleep(_RETRY_S)
+
+    async def _work(self) -> bool:
+        """One round; False where the database is away. What it refuses for good is raised: the process ends."""
+        try:
+            if self._store is None and not await self._open():
+                return False
+            await self._put_registrations()
+            await self._flush()
+            await self._repair()
+        except _AWAY as e:
+            log.warning("the database did not take a flush, trying again: %s", str(e).strip())
+            await self._disconnect()
+            return False
+        return True
 
     async def stop(self) -> None:
         """Store what is pending and close the connection."""
@@ -141,14 +147,17 @@ class WindowsRole:
 
     # -- opening --------------------------------------------------------------------------------------------
 
-    async def _open(self) -> bool:
-        """Connect, take the fence, load the state; False where the database is not there (yet)."""
+    async def _open(self, log_ends: Mapping[int, tuple[int, int]] | None = None) -> bool:
+        """Connect, take the fence, load the state; False where the database is not there (yet).
+
+        `log_ends` are held against the positions; only fresh ones may be, so a reconnection gives none.
+        """
         await self._disconnect()
         try:
             await migrate(self._settings.database_url, self._settings.database_schema)
             self._store = await Store.connect(self._settings.database_url, self._settings.database_schema)
-            await self._load(self._store)
-        except (psycopg.Error, OSError) as e:
+            await self._load(self._store, log_ends or {})
+        except _AWAY as e:
             await self._disconnect()
             if not self._waiting:
                 log.warning("waiting for the database (CITYFEED_DATABASE_URL): %s", str(e).strip())
@@ -164,10 +173,10 @@ class WindowsRole:
         if store is not None:
             await store.close()
 
-    async def _load(self, store: Store) -> None:
-        positions = await store.acquire(sorted(self._ends))
-        for part, position in positions.items():
-            _check_against_log(part, position, *self._ends[part])
+    async def _load(self, store: Store, log_ends: Mapping[int, tuple[int, int]]) -> None:
+        positions = await store.acquire(self._parts)
+        for part, (first, log_end) in log_ends.items():
+            _check_against_log(part, positions[part], first, log_end)
         self._positions = positions
         self._tick = {part: position.tick for part, position in positions.items()}
         table = SeriesTable(self._registry)
@@ -177,7 +186,7 @@ class WindowsRole:
         ids = table.columns["id"]
         newest = await store.newest(ids.tolist())
         slot = self._slots(newest["series"])
-        self._windows.restore(slot, newest["start"] + newest["period_s"].astype(np.int64) * 1000, newest["received"])
+        self._windows.restore(slot, reading_end(newest["start"], newest["period_s"]), newest["received"])
         for width_s in ALL_S:
             windows = await store.newest_windows(ids.tolist(), width_s)
             self._windows.restore_closed(self._slots(windows["series"]), width_s, windows["start"] + width_s * 1000)
@@ -192,7 +201,8 @@ class WindowsRole:
         since = self._windows.open_since()[known]
         end = np.full(len(since), 1 << 43)
         self._windows.remember(self._rows(await store.readings_between(ids[known], since, end)))
-        self._pending = [item for item in self._pending if item[1] >= positions[item[0]].next_offset]
+        async with self._room:
+            self._keep_pending([item for item in self._pending if item[1] >= positions[item[0]].next_offset])
         log.info("owner of partitions %s, %d series, %d dirty marks", sorted(positions), len(table), len(marks))
 
     def _load_state(self, table: SeriesTable) -> None:
@@ -230,9 +240,7 @@ class WindowsRole:
             await store.put_positions(positions)
         self._positions, self._tick = positions, ticks
         async with self._room:
-            self._pending = self._pending[len(items) :]
-            self._pending_readings = sum(len(record.readings) + 1 for _, _, record in self._pending)
-            self._room.notify_all()
+            self._keep_pending(self._pending[len(items) :])
         metrics.WINDOWS_FLUSH_S.observe(time.perf_counter() - started)
 
     def _follow(
@@ -262,7 +270,8 @@ class WindowsRole:
                 )
             position.raw = record.raw
             if record.tick:
-                ticks[part] = position.tick = max(position.tick, record.tick)
+                # Not the maximum: after a gateway's clock was ahead for a while, time goes on from where it is.
+                ticks[part] = position.tick = record.tick
             if len(record.readings):
                 accepted.append((part, offset, record))
         return accepted, positions, ticks
@@ -281,7 +290,8 @@ class WindowsRole:
             self._table.span_ms(slot, batch.period_s),
         )  # fmt: skip
         put = stored.new | stored.replaced
-        await self._store_marks(store, self._windows.take(rows.take(put), rows.take(stored.replaced)))
+        standing = _last_of_each(rows, np.flatnonzero(put))  # of several revs in one flush, only the last is stored
+        await self._store_marks(store, self._windows.take(rows.take(standing), rows.take(stored.replaced)))
         metrics.WINDOWS_READINGS.inc(int(stored.new.sum()))
         metrics.WINDOWS_REVISED.inc(int(stored.replaced.sum()))
         metrics.WINDOWS_CONFLICTS.inc(int(stored.conflict.sum()))
@@ -328,7 +338,7 @@ class WindowsRole:
             width_s, slot, start = as_columns(keys)
             for width in np.unique(width_s).tolist():
                 of_width = np.flatnonzero(width_s == width)
-                for chosen in _by_day(of_width, start):
+                for chosen in self._bounded(_by_day(of_width, start), slot, width):
                     if loaded >= REPAIR_READINGS:
                         break
                     loaded += await self._repair_windows(store, width, slot[chosen], start[chosen], positions)
@@ -339,6 +349,15 @@ class WindowsRole:
             await store.put_positions(positions)
         self._positions = positions
         self._dirty.remove(done)
+
+    def _bounded(self, chunks: list[Array], slot: Array, width_s: int) -> list[Array]:
+        """Chunks of windows cut so that none loads many more than `REPAIR_READINGS`, by what is expected of each."""
+        cut: list[Array] = []
+        for chunk in chunks:
+            span_s = np.maximum(self._table.columns["rule_span_s"][slot[chunk]], 1)
+            number = np.cumsum(width_s // span_s) // REPAIR_READINGS
+            cut += [chunk[number == k] for k in np.unique(number)]
+        return cut
 
     async def _repair_windows(
         self, store: Store, width_s: int, slot: Array, start: Array, positions: dict[int, Position]
@@ -353,14 +372,23 @@ class WindowsRole:
             await store.readings_between(self._table.columns["id"][load_slot], load_start, load_start + width)
         )
         wanted = np.isin((loaded.slot << 43) + loaded.start // width * width, (slot << 43) + start)
-        rows = loaded.take(wanted & (loaded.span_ms < width))
+        eligible = loaded.span_ms < width
+        rows, among = _distinct_rows(loaded.take(wanted & eligible)), _distinct_rows(loaded.take(eligible))
         if len(rows):
-            rows, among = _distinct_rows(rows), _distinct_rows(loaded)
             closed = close_rows(rows, width_s, weights(rows, among, self._table))
             await self._store_closed(store, closed, positions, repaired=True)
+        made = np.unique((rows.slot << 43) + rows.start // width * width)
+        gone = ~np.isin((slot << 43) + start, made)  # a rev changed the period: no reading is this window's any more
+        await store.drop_windows(width_s, self._table.columns["id"][slot[gone]], start[gone])
         return len(loaded)
 
     # -- small things ---------------------------------------------------------------------------------------
+
+    def _keep_pending(self, items: list[tuple[int, int, Record]]) -> None:
+        """These wait for a flush; with `_room` held."""
+        self._pending = items
+        self._pending_readings = sum(len(record.readings) + 1 for _, _, record in items)
+        self._room.notify_all()
 
     def _part(self, key: tuple[str, str, str]) -> int:
         return partition_of(key[0], key[1], self._settings.kafka_partitions)
@@ -385,14 +413,23 @@ class WindowsRole:
         )  # fmt: skip
 
     async def _put_registrations(self) -> None:
-        if self._store is None or not self._registrations:
+        """Store what came on the topic `sensors`; one that PostgreSQL can't hold is said and passed over."""
+        count = len(self._registrations)
+        if self._store is None or not count:
             return
         rows = {
             r.key: (r.dataset, r.sensor, r.valid_from, r.valid_to, r.site.lon, r.site.lat, encode(r).decode())
-            for r in self._registrations
+            for r in self._registrations[:count]
         }
-        await self._store.put_registrations(list(rows.values()))
-        self._registrations = []
+        try:
+            await self._store.put_registrations(list(rows.values()))
+        except psycopg.DataError:
+            for key, row in rows.items():
+                try:
+                    await self._store.put_registrations([row])
+                except psycopg.DataError as e:
+                    log.error("the registration %s can't be stored and is passed over: %s", key, str(e).strip())
+        del self._registrations[:count]
 
 
 def _check_against_log(part: int, position: Position, first: int, end: int) -> None:
@@ -433,6 +470,13 @@ def _by_day(rows: Array, start: Array) -> list[Array]:
     """Row numbers split by UTC day, so that a query finds its readings in one chunk."""
     day = start[rows] // 86_400_000
     return [rows[day == d] for d in np.unique(day)]
+
+
+def _last_of_each(rows: Rows, chosen: Array) -> Array:
+    """Of the chosen row numbers, the last of each (slot, start)."""
+    backwards = chosen[::-1]
+    _, first = np.unique((rows.slot[backwards] << 43) + rows.start[backwards], return_index=True)
+    return np.sort(backwards[first])
 
 
 def _distinct_rows(rows: Rows) -> Rows:

@@ -151,3 +151,37 @@ def test_late_repeated_and_corrected_readings_repair_their_windows(make_stack: A
     assert_windows_equal(stack, [truth])
     assert stack.query("SELECT count(*) FROM windows WHERE rev > 1")[0][0] > 0
     assert stack.query("SELECT value, rev FROM readings_history") == [(pytest.approx(corrected[1] * 1.609344), 1)]
+
+
+def test_several_revs_in_one_flush_count_once(make_stack: Any, hasty_city: Path) -> None:
+    stack = make_stack(city_dir=str(hasty_city), windows_flush_ms=1500)
+    stack.start(*CHAIN)
+    stack.wait_ready(*CHAIN)
+    (one, *_) = slices("traffic", rows=12)
+    topic = stack.mqtt_topic(one.dataset, one.sensor)
+    revised = [{"t": t, "speed": 1.0, "rev": rev} for rev in (2, 3) for t, _ in one.readings[:3]]
+    stack.publish_all([(topic, [{"t": t, "speed": v} for t, v in one.readings]), (topic, revised)])
+    readings = [(t, 1.0 if i < 3 else v) for i, (t, v) in enumerate(one.readings)]
+    truth = Series(one.dataset, one.sensor, one.metric, one.period_s, readings)
+    stack.wait_until(lambda: count(stack) == 12 and count(stack, "readings_history") == 6, "all revs")
+    wait_until_closed(stack, sum(1 for _ in expected_windows(truth)))
+    assert_windows_equal(stack, [truth])
+
+
+def test_the_database_comes_and_goes_and_a_bad_registration_stops_nothing(make_stack: Any, hasty_city: Path) -> None:
+    """Backends are ended under way: positions and epochs stay what they are, and everything is stored once."""
+    stack = make_stack(city_dir=str(hasty_city))
+    stack.start(*CHAIN)
+    stack.wait_ready(*CHAIN)
+    stack.publish_all([(stack.mqtt_topic("traffic", "x") + "/meta", b'{"site": {"name": "a\\u0000b"}}')])
+    series = slices("traffic", rows=60)
+    parts = list(messages(stack, series, size=3))
+    third = len(parts) // 3
+    for i in range(3):
+        stack.publish_all(parts[i * third : (i + 1) * third if i < 2 else None])
+        stack.query("SELECT pg_terminate_backend(owner_pid) FROM positions")
+    readings = sum(len(one.readings) for one in series)
+    stack.wait_until(lambda: count(stack) >= readings, f"{readings} readings", timeout_s=60)
+    wait_until_closed(stack, sum(1 for one in series for _ in expected_windows(one)))
+    assert_windows_equal(stack, series)
+    assert stack.query("SELECT DISTINCT log_epoch FROM positions") == [(0,)]

@@ -59,3 +59,9 @@ def test_the_limit_and_removal() -> None:
     dirty.remove(due)
     assert len(dirty) == 6
     assert [column.tolist() for column in as_columns([(900, 1, 2)])] == [[900], [1], [2]]
+
+
+def test_a_clock_that_was_set_back_makes_marks_due() -> None:
+    dirty = new()
+    dirty.add(marks(3600, 0), log_ms=10**15)
+    assert dirty.due(100_000, 10) == [(3600, 0, 0)]

@@ -228,6 +228,36 @@ def test_restored_state_goes_on_where_the_stored_rows_end() -> None:
     assert closed[0].aggregates.n.tolist() == [3]
 
 
+def test_a_series_that_is_new_comes_late_for_what_its_sensor_has_closed() -> None:
+    """Volume was there first and its window closed: speed's readings of then are made again with their weights."""
+    windows = new_windows(VOLUME)
+    windows.take(rows(windows, [0, 5, 10, 15]))
+    windows.close({})
+    windows.table.add({SPEED: 101}, {SPEED: 0})
+    marks = windows.take(rows(windows, [0, 5], slot=1))
+    assert [(m.slot.tolist(), m.start.tolist()) for m in marks if m.width_s == 900] == [([1], [0])]
+    assert windows.close({})[0] == []
+
+
+def test_a_rev_that_changes_the_period_marks_the_windows_it_leaves() -> None:
+    windows = new_windows(period_s=60)
+    windows.take(rows(windows, list(range(0, 20)), period_s=60))
+    windows.close({})
+    wider = rows(windows, [3], period_s=1800)
+    assert marked(windows.take(wider, wider), 900) == [0]
+
+
+def test_a_clock_that_was_ahead_does_not_silence_sensors_for_ever() -> None:
+    """A tick and a receipt years ahead close what is open; later ones count again from where they are."""
+    windows = new_windows()
+    windows.take(rows(windows, [0, 5]))
+    years = 10**7 * MINUTE
+    assert starts(windows.close({0: years})[0]) == [0]
+    windows.take(rows(windows, [20, 25]))
+    assert starts(windows.close({0: 30 * MINUTE})[0]) == []
+    assert starts(windows.close({0: 50 * MINUTE})[0]) == [15]
+
+
 @settings(max_examples=200)
 @given(st.data())
 def test_any_order_and_cut_ends_with_the_windows_of_the_readings(data: st.DataObject) -> None:

@@ -55,9 +55,16 @@ def mark(tables: Tables, marks: list[Marks]) -> None:
         tables.marks |= {(m.width_s, s, t) for s, t in zip(m.slot.tolist(), m.start.tolist(), strict=True)}
 
 
+def add_volume(windows: Windows, tables: Tables) -> None:
+    """Volume is a series from its first reading on, which may be long after speed's."""
+    if len(windows.table) == 1 and any(slot == 1 for slot, _ in tables.readings):
+        windows.table.add({VOLUME: 101}, {VOLUME: 0})
+
+
 def restored(tables: Tables) -> Windows:
     """As `WindowsRole._load` does it."""
-    windows = new_windows(SPEED, VOLUME, period_s=PERIOD_S)
+    windows = new_windows(SPEED, period_s=PERIOD_S)
+    add_volume(windows, tables)
     for slot in SLOTS:
         minutes = [m for s, m in tables.readings if s == slot]
         if minutes:
@@ -78,9 +85,11 @@ def drain(windows: Windows, tables: Tables) -> None:
     for width_s, slot, start in sorted(tables.marks):
         inside = [(s, m) for s, m in sorted(tables.readings) if start <= m * MINUTE < start + width_s * 1000]
         batch = rows(windows, inside, tables)
-        chosen = batch.take(batch.slot == slot)
+        chosen = batch.take((batch.slot == slot) & (batch.span_ms < width_s * 1000))
         if len(chosen):
             put(tables, close_rows(chosen, width_s, weights(chosen, batch, windows.table)))
+        else:
+            tables.windows.pop((width_s, slot, start), None)
     tables.marks.clear()
 
 
@@ -134,13 +143,15 @@ def test_rows_are_what_the_stored_readings_say(plan: list[object]) -> None:
             assert isinstance(step, list)
             fresh = list(dict.fromkeys(step))
             known = [key for key in fresh if key in tables.readings]  # a higher rev with another value
-            tables.readings |= {(s, m): float((m * 7 + s * 3 + number) % 50) for s, m in fresh}
+            tables.readings |= {(s, m): float((m * 7 + s * 31 + number) % 50) ** (1 + s) for s, m in fresh}
+            add_volume(windows, tables)
             mark(tables, windows.take(rows(windows, fresh, tables), rows(windows, known, tables)))
         closed, marks = windows.close({0: tick})
         for one in closed:
             put(tables, one)
         mark(tables, marks)
     tables.readings |= {(s, 5000): 1.0 for s in SLOTS}  # time passes for all
+    add_volume(windows, tables)
     mark(tables, windows.take(rows(windows, [(s, 5000) for s in SLOTS], tables)))
     closed, marks = windows.close({})
     for one in closed:
