@@ -17,6 +17,7 @@ import msgspec
 from api.cursor import Cursors, bad_cursor
 from api.params import Asked
 from api.problems import bad_parameter
+from api.times import FIRST_MS
 from schemas.errors import RequestError
 from schemas.settings import Settings
 
@@ -89,7 +90,7 @@ def begin(cursors: Cursors, asked: Asked, query: bytes, default_range_s: int, no
                 raise bad_cursor(f"it belongs to a query with another `{name}`")
         return Start(cursor.from_ms, cursor.to_ms, cursor.after, cursor.positions)
     to_ms = now_ms if asked.to_ms is None else asked.to_ms
-    from_ms = to_ms - default_range_s * 1000 if asked.from_ms is None else asked.from_ms
+    from_ms = max(FIRST_MS, to_ms - default_range_s * 1000) if asked.from_ms is None else asked.from_ms
     if from_ms >= to_ms:
         raise RequestError(
             400, "bad-range", "The range is empty", "`from` is not before `to`.", "from",

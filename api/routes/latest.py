@@ -70,7 +70,7 @@ def _row(here: AppState, row: LatestRow, now_ms: int, asked: Asked) -> LatestVal
         row.rev,
         Origin(row.origin).name.lower(),
         rfc3339(row.received),
-        (now_ms - end_ms) / 1000,
+        max(0, now_ms - end_ms) / 1000,  # a period that is not over yet has no age
         None if row.newer_failed is None else rfc3339(row.newer_failed),
         place and place[0],
         place and place[1],

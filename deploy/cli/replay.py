@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from deploy.replay.play import Plan, next_shift, play
 from deploy.replay.publisher import Broker, Publisher
 from deploy.replay.readers import READERS, reader_for
+from schemas.city import read_city
 from schemas.errors import CityfeedError
 from schemas.readings import Readings
 from schemas.settings import Settings, load
@@ -56,6 +57,9 @@ def replay(
     """
     settings = load(os.environ)
     plan = Plan(settings.mqtt_topic_prefix, _speed(speed), shift_to_now)
+    datasets = read_city(Path(settings.city_dir)).datasets
+    if dataset and dataset not in datasets:
+        raise CityfeedError(f"--dataset {dataset}: there are {', '.join(datasets)}; a file in datasets/ adds one")
     found = reader_for(path, reader)
     batches = list(found.read(path, dataset))
     if not batches:

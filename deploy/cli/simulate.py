@@ -51,6 +51,8 @@ def simulate(
       cityfeed simulate --sensors 20000 --rate 30000 --duration 60
       cityfeed simulate -n 5000 -r 6000 -k 10 --profile air
     """
+    if not (math.isfinite(rate) and rate > 0 and math.isfinite(duration) and duration >= 0):
+        raise CityfeedError("--rate must be positive and --duration at least 0 (0 is until Ctrl-C)")
     settings = load(os.environ)
     if profile not in PROFILES:
         raise CityfeedError(f"--profile {profile}: there are {', '.join(PROFILES)}")

@@ -13,10 +13,10 @@ from deploy.cli.here import Here
 from deploy.local import probes, supervise
 from deploy.local.stack import Part
 
-BETWEEN_SCRAPES_S = 0.5
+BETWEEN_SCRAPES_S = 3.0  # the sample city moves every second or two
 # part -> its counter of readings, its gauge of lag, the lag's unit
 METRICS = {
-    "gateway": ("cityfeed_gateway_readings_total", "", ""),
+    "gateway": ("cityfeed_gateway_readings_total", "cityfeed_gateway_unacknowledged_messages", "messages"),
     "clean": ("cityfeed_clean_readings_total", "cityfeed_clean_lag_records", "records"),
     "windows": ("cityfeed_windows_readings_total", "cityfeed_windows_lag_records", "records"),
     "api": ("", "cityfeed_api_lag_ms", "ms"),
@@ -79,7 +79,7 @@ def collect(here: Here, now_s: int) -> list[PartStatus]:
                 pid=state.pid,
                 up_s=max(0, now_s - state.since_s) if state.pid else 0,
                 memory_bytes=probes.memory_bytes(state.pid) if state.pid else 0,
-                address=str(part.address or ""),
+                address=str(part.address or part.metrics or ""),
                 lag=probes.samples(page[2], gauge) if gauge else None,
                 lag_unit=unit,
                 readings_per_s=_rate(page, counter) if counter else None,

@@ -5,7 +5,9 @@ import shutil
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -13,6 +15,7 @@ import typer
 from deploy.cli.here import Here
 from deploy.local import prepare, probes, stack, supervise
 from deploy.local.stack import Part, StackError
+from schemas.city import read_city
 
 GIVE_UP_AFTER_STARTS = 4
 HINT_AFTER_S = 30.0
@@ -28,6 +31,11 @@ def up(
     if supervise.supervisord_pid(here.where) is not None:
         raise StackError("cityfeed is running already: `cityfeed status` shows it, `cityfeed down` ends it")
     taken = [address for own in stack.addresses(here.settings).values() for address in own]
+    ports = Counter(address.port for address in taken)
+    if twice := [address for address in taken if ports[address.port] > 1]:
+        named = ", ".join(sorted({address.setting for address in twice}))
+        raise StackError(f"port {twice[0].port} is given to several parts: {named}; give each its own")
+    read_city(Path(here.settings.city_dir))  # its mistakes are told at once, by file and line, before anything starts
     if conflicts := probes.port_conflicts(taken):
         raise StackError("\ncityfeed: ".join(conflicts))
     for name in (signal.SIGTERM, signal.SIGHUP):

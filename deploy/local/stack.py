@@ -147,11 +147,10 @@ def metrics_address(settings: Settings, service: str) -> Address | None:
 def server_parts(settings: Settings, tools: Tools, layout: Layout, postgres_user: str | None) -> list[Part]:
     """Mosquitto, Kafka and PostgreSQL. Raises `StackError` where an address is not this machine's."""
     mqtt, kafka, base = mqtt_address(settings), kafka_address(settings), database(settings)
-    for address in (mqtt, kafka, base.address):
-        if address.host not in LOOPBACK:
-            raise StackError(
-                f"{address.setting} says {address.host}, but the local stack runs its servers on 127.0.0.1"
-            )
+    hosts = {variable("mqtt_host"): mqtt.host, kafka.setting: kafka.host, base.address.setting: base.address.host}
+    for setting, host in hosts.items():
+        if host not in LOOPBACK:
+            raise StackError(f"{setting} says {host}, but the local stack runs its servers on 127.0.0.1")
     java = (
         str(tools.java), *KAFKA_JAVA_FLAGS, f"-Dlog4j2.configurationFile={layout.kafka}/log4j2.properties",
         "-cp", f"{tools.kafka_jars}/*", "kafka.Kafka", f"{layout.kafka}/server.properties",

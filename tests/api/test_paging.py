@@ -22,6 +22,7 @@ from api.paging import (
 )
 from api.params import Asked
 from api.places import Bbox
+from api.times import FIRST_MS
 from schemas.errors import RequestError
 from schemas.settings import Settings
 
@@ -138,3 +139,8 @@ def test_the_next_link_keeps_the_query() -> None:
     assert parse_qsl(link.query) == [
         ("from", "2026-01-31T00:00:00+01:00"), ("sensor", "a"), ("sensor", "b"), ("cursor", "n-_w"),
     ]  # fmt: skip
+
+
+def test_the_default_range_does_not_begin_before_the_first_year() -> None:
+    asked = Asked(to_ms=FIRST_MS + 1)
+    assert begin(CURSORS, asked, QUERY, 86_400, 0).from_ms == FIRST_MS

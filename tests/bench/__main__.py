@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.local.tools import ROOT
+from schemas.settings import Settings
 from tests import servers
 from tests.bench import chain, gateway, local
 from tests.bench.figure import Figure
@@ -27,7 +28,9 @@ def services(*names: str) -> Iterator[ServiceStack]:
     """A stack of services on the test servers; the named ones are started and ready."""
     with servers.running() as shared, port_block() as port, tempfile.TemporaryDirectory() as folder:
         name = f"bench{uuid.uuid4().hex[:8]}"
-        stack = ServiceStack(unique_settings(shared, name, port, Path(folder)), Path(folder))
+        # As many partitions as users get: what `clean` and `windows` cost goes by the record.
+        chosen = unique_settings(shared, name, port, Path(folder), kafka_partitions=Settings().kafka_partitions)
+        stack = ServiceStack(chosen, Path(folder))
         try:
             stack.start(*names)
             stack.wait_ready(*names)

@@ -92,7 +92,7 @@ def test_environment_is_read_back_as_the_same_settings() -> None:
     ("change", "remedy"),
     [
         ({"kafka_bootstrap": "kafka"}, "CITYFEED_KAFKA_BOOTSTRAP=kafka: it takes host:port"),
-        ({"mqtt_host": "broker.example"}, "CITYFEED_MQTT_PORT says broker.example"),
+        ({"mqtt_host": "broker.example"}, "CITYFEED_MQTT_HOST says broker.example"),
         ({"database_url": Secret("postgresql://127.0.0.1/x")}, "CITYFEED_DATABASE_URL takes postgresql://"),
     ],
 )

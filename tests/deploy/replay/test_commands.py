@@ -52,11 +52,11 @@ def settings(servers: Settings) -> Settings:
 def test_replay_plays_a_folder_at_its_own_times_or_shifted(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "los_speed.csv").write_text("773869,767541\n64.375,67.625\n62.5,68.5\n")
     with listening(settings.mqtt_host, settings.mqtt_port, f"{settings.mqtt_topic_prefix}/#") as listener:
-        done = cityfeed(settings, "replay", str(tmp_path), "--dataset", "roads", "--original-times")
+        done = cityfeed(settings, "replay", str(tmp_path), "--dataset", "traffic", "--original-times")
         assert done.returncode == 0, done.stderr
         assert "4 readings acknowledged" in done.stdout
         topic, payload = sorted(listener.wait(2))[1]
-        assert topic == f"{settings.mqtt_topic_prefix}/v1/roads/773869"
+        assert topic == f"{settings.mqtt_topic_prefix}/v1/traffic/773869"
         assert [(row["t"], row["speed"]) for row in orjson.loads(payload)] == [
             (1_330_588_800_000, 64.375),
             (1_330_589_100_000, 62.5),
@@ -264,3 +264,9 @@ def test_watch_shows_the_newest_first_as_many_as_fit() -> None:
     assert list(shown.columns[1].cells) == ["new", "mid"]
     assert list(shown.columns[3].cells) == ["-", "2.0"]
     assert "3 series, 7 readings, live" in str(shown.title)
+
+
+def test_replay_into_a_dataset_that_is_not_there_publishes_nothing(settings: Settings, tmp_path: Path) -> None:
+    done = cityfeed(settings, "replay", str(tmp_path), "--dataset", "roads")
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert "--dataset roads: there are traffic, air-quality" in done.stderr
