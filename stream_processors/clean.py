@@ -112,32 +112,42 @@ class Cleaner:
             rule["sentinels"], rule["evaluated"],
         )  # fmt: skip
         flag, tests = judge(columns)
-        value = np.where(flag == Flag.MISSING, np.nan, value)
+        if tests.any():
+            value = np.where(flag == Flag.MISSING, np.nan, value)
         period_s = np.where(raw.period_s == PERIOD_FROM_REGISTRY, rule["period_s"], raw.period_s).astype("<i4")
         cleaned = replace(_canonical(raw), value=value, period_s=period_s, flag=flag, tests=tests)
 
-        rejects: list[Reject] = []
+        # Records are small when the city is, so the usual case, with nothing to refuse, is asked for first.
+        live = raw.origin != Origin.IMPORT
+        wrong = {
+            "clock_future": raw.start > raw.received + self._future_ms,
+            "clock_past": (live & (raw.start < rule["accept_since"])) | (raw.start < 0),
+        }
         refused = rule["refused"].astype(bool)
+        rejects: list[Reject] = []
+        if (refused | wrong["clock_future"] | wrong["clock_past"]).any():
+            rejects, refused = self._refuse(raw, rows, refused, wrong)
+            cleaned, raw, rows = cleaned.take(~refused), raw.take(~refused), rows[~refused]
+        repeated, conflict = self._repeats(cleaned, rows)
+        if not repeated.any():
+            return cleaned if len(cleaned) else EMPTY, rejects, 0
+        rejects += [_reject(raw, int(i), "conflict", REASONS["conflict"]) for i in np.flatnonzero(conflict)]
+        kept = cleaned.take(~repeated)
+        return kept if len(kept) else EMPTY, rejects, int((repeated & ~conflict).sum())
+
+    def _refuse(
+        self, raw: Readings, rows: Array, refused: Array, wrong: dict[str, Array]
+    ) -> tuple[list[Reject], Array]:
+        """The rejects, one a reading, and the mask of them all."""
+        rejects: list[Reject] = []
         for i in np.flatnonzero(refused):
             reason = self._rules.reason[rows[i]]
             rejects.append(_reject(raw, int(i), reason, REASONS[reason]))
-        live = raw.origin != Origin.IMPORT
-        for reason, wrong in (
-            ("clock_future", raw.start > raw.received + self._future_ms),
-            ("clock_past", (live & (raw.start < rule["accept_since"])) | (raw.start < 0)),
-        ):
-            wrong &= ~refused
-            rejects += [_reject(raw, int(i), reason, REASONS[reason]) for i in np.flatnonzero(wrong)]
-            refused |= wrong
-        taken = np.flatnonzero(~refused)
-        kept, raw, rows = (cleaned, raw, rows) if len(taken) == len(raw) else (
-            cleaned.take(taken), raw.take(taken), rows[taken]
-        )  # fmt: skip
-        repeated, conflict = self._repeats(kept, rows)
-        rejects += [_reject(raw, int(i), "conflict", REASONS["conflict"]) for i in np.flatnonzero(conflict)]
-        if repeated.any():
-            kept = kept.take(~repeated)
-        return kept if len(kept) else EMPTY, rejects, int((repeated & ~conflict).sum())
+        for reason, fired in wrong.items():
+            fresh = fired & ~refused
+            rejects += [_reject(raw, int(i), reason, REASONS[reason]) for i in np.flatnonzero(fresh)]
+            refused = refused | fresh
+        return rejects, refused
 
     def _repeats(self, batch: Readings, rows: Array) -> tuple[Array, Array]:
         series = self._rules.table["series"][rows]

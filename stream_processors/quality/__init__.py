@@ -53,6 +53,8 @@ def judge(columns: Columns) -> tuple[Array, Array]:
     tests = np.zeros(len(columns.value), np.uint32)
     for rule in RULES.values():
         for test, fired in rule.judge(columns).items():
+            if not fired.any():
+                continue
             tests |= np.where(fired, np.uint32(test), np.uint32(0))
             severity = np.where(fired, np.maximum(severity, _SEVERITY[rule.flags[test]]), severity)
             if rule.flags[test] is Flag.MISSING:  # there is no value for the rules that follow

@@ -41,6 +41,7 @@ def services(*names: str) -> Iterator[ServiceStack]:
 
 def _gateway() -> Iterator[Figure]:
     with services() as stack:
+        yield from gateway.generator(stack.settings)
         yield from gateway.measure(stack)
 
 

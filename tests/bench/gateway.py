@@ -10,8 +10,10 @@ import sys
 import time
 from collections.abc import Iterator
 
+from deploy.replay.load import send
 from deploy.replay.mqtt import Message
 from deploy.replay.publisher import Broker, Publisher
+from deploy.replay.simulator import PROFILES, Simulator, sample_week
 from schemas.settings import Settings
 from tests.bench.figure import Figure, counters, cpu_s, pin, pinned, wait
 from tests.service_stack import ServiceStack
@@ -56,6 +58,22 @@ def measure(stack: ServiceStack) -> Iterator[Figure]:
         reference_rate, "bare paho subscriber, auto-ack, no Kafka", "at least 20,000, ratio at least 0.6",
         rate >= 20_000 and ratio >= 0.6, f"CPU us a message: {us:.1f}, reference {reference_us:.1f}",
     )  # fmt: skip
+
+
+def generator(settings: Settings) -> Iterator[Figure]:
+    """`cityfeed simulate` into the broker alone, on what two processors give."""
+
+    async def run() -> float:
+        profile = PROFILES["traffic"]
+        now_ms = int(time.time() * 1000)
+        city = Simulator(sample_week(profile), profile, SENSORS, 100_000.0, now_ms, prefix=f"generator-{now_ms}")
+        async with Publisher(Broker.of(settings)) as publisher:
+            return (await send(publisher, city, 5.0)).messages_per_s
+
+    rate = asyncio.run(run())
+    yield Figure(
+        "load generator into the broker, QoS 1", rate, "messages/s", target="at least 30,000", met=rate >= 30_000
+    )
 
 
 def _messages(prefix: str) -> Iterator[Message]:
