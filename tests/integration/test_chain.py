@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from schemas import wire
+from tests.checker.stack import judge_stack
 from tests.integration.real_week import SAMPLE, Series, expected_windows, slices
 from tests.service_stack import ServiceStack
 
@@ -110,20 +110,9 @@ def test_a_kill_of_each_part_loses_nothing_and_stores_nothing_twice(make_stack: 
     readings = sum(len(one.readings) for one in series)
     stack.wait_until(lambda: count(stack) >= readings, f"{readings} readings", timeout_s=60)
     wait_until_closed(stack, sum(1 for one in series for _ in expected_windows(one)))
-    assert count(stack) == readings
-    assert_windows_equal(stack, series)
-    assert_chain_is_whole(stack)
-
-
-def assert_chain_is_whole(stack: ServiceStack) -> None:
-    """Every raw record has its clean one: repeats may be told, gaps there are none."""
-    last: dict[int, int] = {}
-    for record in sorted(stack.records("readings.clean"), key=lambda r: (r.partition, r.offset)):
-        clean = wire.decode(record.value)
-        known = last.get(record.partition, -1)
-        if clean.raw > known:
-            assert clean.prev_raw == known
-            last[record.partition] = clean.raw
+    report = judge_stack(stack)
+    assert report.is_good, report.text()
+    assert report.compared["readings"] == readings
 
 
 def test_late_repeated_and_corrected_readings_repair_their_windows(make_stack: Any, hasty_city: Path) -> None:
@@ -151,6 +140,8 @@ def test_late_repeated_and_corrected_readings_repair_their_windows(make_stack: A
     assert_windows_equal(stack, [truth])
     assert stack.query("SELECT count(*) FROM windows WHERE rev > 1")[0][0] > 0
     assert stack.query("SELECT value, rev FROM readings_history") == [(pytest.approx(corrected[1] * 1.609344), 1)]
+    report = judge_stack(stack)
+    assert report.is_good, report.text()
 
 
 def test_several_revs_in_one_flush_count_once(make_stack: Any, hasty_city: Path) -> None:
