@@ -2,6 +2,9 @@
 
 The text is base64url, without padding, of a MessagePack array [version, kind, body] and 8 bytes of its
 HMAC-SHA256. All processes that share the key read each other's cursors.
+
+History and the live feed have ONE kind, `Cursor`: what a page, an export or a frame ended with is taken by all of
+them. Lists in memory (sensors, latest) have kinds of their own.
 """
 
 import base64
@@ -21,8 +24,42 @@ from schemas.settings import Settings
 
 VERSION = 1
 MAX_CHARACTERS = 65_536  # the positions of 1,024 partitions in two topics fit
+FEED = "feed"
+PUBLISHED = "published"
 _MAC_BYTES = 8
 _KEY_BYTES = 32
+
+
+class Page(msgspec.Struct, frozen=True, array_like=True):
+    """Where a page of history stopped: the digest of its query, its range [from_ms, to_ms), and its last row's key
+    in the order of pages, (series, start in epoch ms).
+    """
+
+    query: bytes
+    from_ms: int
+    to_ms: int
+    after: tuple[int, int]
+
+
+class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a reader of history or of the live feed has: everything up to `at`.
+
+    `at` is {topic: {partition: number}}, ends included: of `readings` the position of a record
+    (`log_epoch << 44 | offset`), of `amended`, `windows` and `index` the `out_seq` of a row. Since `out_seq` is one
+    counter over these three, history writes it once, as `published`. `within` is {partition: n}: of the record of
+    readings after `at`, the first n too. `page` is there after a page that another one follows. `made_ms` is when a
+    cursor of the live feed was made (epoch ms), 0 for others.
+    """
+
+    at: dict[str, dict[int, int]]
+    within: dict[int, int] = {}
+    page: Page | None = None
+    made_ms: int = 0
+
+    def of(self, topic: str) -> dict[int, int] | None:
+        """How far the reader is in a topic, by partition; None: this cursor does not say."""
+        found = self.at.get(topic)
+        return self.at.get(PUBLISHED) if found is None and topic != "readings" else found
 
 
 class Cursors:
@@ -53,6 +90,17 @@ class Cursors:
         if found != kind:
             raise bad_cursor(f"it is a cursor of kind {found!r}, and {kind!r} is needed here")
         return dict(body)
+
+    def encode_feed(self, cursor: Cursor) -> str:
+        """The text of a cursor of history and the live feed."""
+        return self.encode(FEED, msgspec.to_builtins(cursor, builtin_types=(bytes,)))
+
+    def decode_feed(self, text: str) -> Cursor:
+        """A cursor of history or of the live feed. Raises `RequestError` (400, `bad-cursor`)."""
+        try:
+            return msgspec.convert(self.decode(FEED, text), Cursor, builtin_types=(bytes,))
+        except msgspec.ValidationError as e:
+            raise bad_cursor(f"its content is not as it should be ({e})") from None
 
     def _mac(self, message: bytes) -> bytes:
         return hmac.new(self._key, message, hashlib.sha256).digest()[:_MAC_BYTES]

@@ -14,14 +14,12 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from api.cursor import Cursors, bad_cursor
+from api.cursor import PUBLISHED, Cursor, Cursors, Page, bad_cursor
 from api.params import Asked
 from api.problems import bad_parameter
 from api.times import FIRST_MS
 from schemas.errors import RequestError
 from schemas.settings import Settings
-
-KIND = "page"
 
 
 class Key(NamedTuple):
@@ -40,22 +38,6 @@ class Positions(msgspec.Struct, frozen=True):
 
     readings: dict[int, int]
     windows: dict[int, int]
-
-
-class PageCursor(msgspec.Struct, frozen=True):
-    """What a cursor of history says; `query` is the digest of the filter it goes with."""
-
-    query: bytes
-    from_ms: int
-    to_ms: int
-    after: Key
-    readings: dict[int, int]
-    windows: dict[int, int]
-
-    @property
-    def positions(self) -> Positions:
-        """The positions of the first page."""
-        return Positions(self.readings, self.windows)
 
 
 @dataclass(frozen=True)
@@ -77,18 +59,14 @@ def digest(noun: str, dataset: str, asked: Asked, width: str = "") -> bytes:
 
 
 def begin(cursors: Cursors, asked: Asked, query: bytes, default_range_s: int, now_ms: int) -> Start:
-    """The page that is asked for. Raises `RequestError` for a cursor of another query or an empty range."""
+    """The page that is asked for. A cursor without a page (of the live feed, of a last page) fixes the positions: the
+    range as it stood there. Raises `RequestError` for a cursor of another query or an empty range."""
+    positions = None
     if asked.cursor is not None:
-        try:
-            cursor = msgspec.convert(cursors.decode(KIND, asked.cursor), PageCursor, builtin_types=(bytes,))
-        except msgspec.ValidationError as e:
-            raise bad_cursor(f"its content is not a page's ({e})") from None
-        if cursor.query != query:
-            raise bad_cursor("it belongs to a query with another address or filter")
-        for name, given, fixed in (("from", asked.from_ms, cursor.from_ms), ("to", asked.to_ms, cursor.to_ms)):
-            if given is not None and given != fixed:
-                raise bad_cursor(f"it belongs to a query with another `{name}`")
-        return Start(cursor.from_ms, cursor.to_ms, cursor.after, cursor.positions)
+        cursor = cursors.decode_feed(asked.cursor)
+        positions = Positions(cursor.of("readings") or {}, cursor.of("windows") or {})
+        if cursor.page is not None:
+            return _next(cursor.page, asked, query, positions)
     to_ms = now_ms if asked.to_ms is None else asked.to_ms
     from_ms = max(FIRST_MS, to_ms - default_range_s * 1000) if asked.from_ms is None else asked.from_ms
     if from_ms >= to_ms:
@@ -96,13 +74,22 @@ def begin(cursors: Cursors, asked: Asked, query: bytes, default_range_s: int, no
             400, "bad-range", "The range is empty", "`from` is not before `to`.", "from",
             "`from` is inclusive, `to` exclusive and by default now: from=2026-01-31T00:00:00Z&to=2026-02-01T00:00:00Z",
         )  # fmt: skip
-    return Start(from_ms, to_ms)
+    return Start(from_ms, to_ms, None, positions)
+
+
+def _next(page: Page, asked: Asked, query: bytes, positions: Positions) -> Start:
+    if page.query != query:
+        raise bad_cursor("it belongs to a query with another address or filter")
+    for name, given, fixed in (("from", asked.from_ms, page.from_ms), ("to", asked.to_ms, page.to_ms)):
+        if given is not None and given != fixed:
+            raise bad_cursor(f"it belongs to a query with another `{name}`")
+    return Start(page.from_ms, page.to_ms, Key(*page.after), positions)
 
 
 def cursor_after(cursors: Cursors, query: bytes, start: Start, positions: Positions, after: Key) -> str:
-    """The cursor of the page that follows."""
-    page = PageCursor(query, start.from_ms, start.to_ms, after, positions.readings, positions.windows)
-    return cursors.encode(KIND, msgspec.structs.asdict(page))
+    """The cursor of the page that follows; the live feed takes it too, and goes on from the positions."""
+    at = {"readings": positions.readings, PUBLISHED: positions.windows}
+    return cursors.encode_feed(Cursor(at, page=Page(query, start.from_ms, start.to_ms, after)))
 
 
 def key_of(cursors: Cursors, asked: Asked, kind: str, query: bytes) -> list[str] | None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.cursor import Cursors
+from api.cursor import Cursor, Cursors
 from api.paging import (
     Key,
     Positions,
@@ -105,10 +105,24 @@ def test_the_digest_is_of_the_filter_alone() -> None:
     assert digest("readings", "t", Asked(sensor=("x",))) != digest("readings", "t", Asked(metric=("x",)))
 
 
-@pytest.mark.parametrize("body", [{}, {"query": QUERY}, {"query": QUERY, "from_ms": "x"}])
+def test_a_cursor_of_the_live_feed_shows_history_as_it_stood_there() -> None:
+    text = CURSORS.encode_feed(Cursor({"readings": {0: 7}, "windows": {0: 3}}, made_ms=5))
+    assert begin(CURSORS, Asked(cursor=text, from_ms=1), QUERY, 3600, 10) == Start(
+        1, 10, None, Positions({0: 7}, {0: 3})
+    )
+
+
+def test_the_live_feed_can_read_what_a_page_ended_with() -> None:
+    start, positions = Start(0, HOUR_MS), Positions({0: 1}, {0: 9})
+    read = CURSORS.decode_feed(cursor_after(CURSORS, QUERY, start, positions, Key(1, 5)))
+    assert [read.of(topic) for topic in ("readings", "amended", "windows", "index")] == [{0: 1}, {0: 9}, {0: 9}, {0: 9}]
+    assert Cursor({"windows": {}}).of("readings") is None
+
+
+@pytest.mark.parametrize("body", [{}, {"at": 1}, {"at": {"readings": {"x": 1}}}, {"at": {}, "page": ["x"]}])
 def test_a_signed_cursor_with_another_content_is_refused(body: dict[str, Any]) -> None:
     with pytest.raises(RequestError, match="content"):
-        begin(CURSORS, Asked(cursor=CURSORS.encode("page", body)), QUERY, 3600, 0)
+        begin(CURSORS, Asked(cursor=CURSORS.encode("feed", body)), QUERY, 3600, 0)
 
 
 def test_lists_in_memory_go_on_behind_a_key() -> None:
