@@ -2,6 +2,7 @@
 
 import sys
 from importlib import import_module
+from keyword import iskeyword
 
 import typer
 
@@ -19,6 +20,7 @@ COMMANDS = {
     "simulate": "simulate",
     "watch": "watch",
     "sensors": "sensors",
+    "import": "imports",
 }
 GROUPS = {"sensors": "The sensors of the city folder."}
 
@@ -37,7 +39,7 @@ def build(names: list[str]) -> typer.Typer:
         if name in GROUPS:
             app.add_typer(module.app, name=name, help=GROUPS[name])
         else:
-            app.command(name)(getattr(module, name))
+            app.command(name)(getattr(module, f"{name}_" if iskeyword(name) else name))
     return app
 
 

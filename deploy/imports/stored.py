@@ -1,0 +1,39 @@
+"""Whether what was sent is in the tables yet: positions and dirty marks, as the processors keep them."""
+
+import asyncio
+from collections.abc import Callable
+
+import psycopg
+from psycopg import sql
+
+from schemas.errors import CityfeedError
+from schemas.settings import Settings
+
+POLL_S = 0.5
+
+
+async def wait_until_stored(settings: Settings, last: dict[int, int], told: Callable[[int, int], None]) -> None:
+    """Wait until the raw offsets `last` {partition: offset} are stored and no window waits to be made again.
+
+    `told` is called with the records and the windows that are still to come. Raises `CityfeedError` where the
+    database is not there.
+    """
+    try:
+        conn = await psycopg.AsyncConnection.connect(str(settings.database_url), autocommit=True, connect_timeout=5)
+        async with conn:
+            path = sql.SQL("SET search_path TO {}, public").format(sql.Identifier(settings.database_schema))
+            await conn.execute(path)
+            while True:
+                rows = await (await conn.execute("SELECT part, coalesce(raw, -1) FROM positions")).fetchall()
+                stored: dict[int, int] = {int(part): int(raw) for part, raw in rows}
+                behind = sum(max(0, offset - stored.get(part, -1)) for part, offset in last.items())
+                marks = await (await conn.execute("SELECT count(*) FROM dirty")).fetchone()
+                waiting = int(marks[0]) if marks else 0
+                told(behind, waiting)
+                if not behind and not waiting:
+                    return
+                await asyncio.sleep(POLL_S)
+    except psycopg.Error as e:
+        raise CityfeedError(
+            f"all is in Kafka, but the database does not tell whether it is stored yet: {str(e).strip()}"
+        ) from e
