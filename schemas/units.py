@@ -5,7 +5,13 @@ canonical = value * factor + offset. Factors between ppb and ug/m3 are those of 
 European reports use 20 Cel; a series that came at 20 Cel names the unit `ug/m3@20Cel`.
 """
 
+from typing import Any
+
+import numpy.typing as npt
+
 from schemas.quantities import QUANTITIES
+
+Array = npt.NDArray[Any]
 
 _MOLAR_VOLUME_25 = 24.465  # l/mol at 25 Cel, 1013.25 hPa
 _MOLAR_VOLUME_20 = 24.055  # l/mol at 20 Cel, 1013.25 hPa
@@ -65,3 +71,15 @@ def conversion(metric: str, unit: str) -> tuple[float, float] | None:
     if not unit or canonical is None or unit == canonical:
         return (1.0, 0.0)
     return _OF_METRIC.get((metric, unit)) or _ANYWHERE.get((unit, canonical))
+
+
+_MASS = {**_GASES, "co": 28.010}
+_MOLAR_VOLUME = {20: _MOLAR_VOLUME_20, 25: _MOLAR_VOLUME_25}
+
+
+def mass_concentration(metric: str, value: Array, celsius: int) -> Array:
+    """Values in the metric's canonical unit as ug/m3 at 20 or 25 Cel (CO: from ppm; particles are ug/m3 already)."""
+    mass = _MASS.get(metric)
+    if mass is None:
+        return value
+    return value * (mass / _MOLAR_VOLUME[celsius] * (1000.0 if metric == "co" else 1.0))

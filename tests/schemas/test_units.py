@@ -1,9 +1,10 @@
 import math
 
+import numpy as np
 import pytest
 
 from schemas.quantities import QUANTITIES
-from schemas.units import _ANYWHERE, _OF_METRIC, ALIASES, canonical_unit, conversion
+from schemas.units import _ANYWHERE, _OF_METRIC, ALIASES, canonical_unit, conversion, mass_concentration
 
 
 def converted(metric: str, value: float, unit: str) -> float:
@@ -108,3 +109,14 @@ def test_what_cannot_be_converted_is_none(metric: str, unit: str) -> None:
 def test_a_metric_that_is_no_quantity_stays_as_it_is() -> None:
     assert canonical_unit("stars") is None
     assert conversion("stars", "anything") == (1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("metric", "celsius", "factor"),
+    [
+        ("no2", 25, 1.880), ("no2", 20, 1.9125), ("o3", 25, 1.962), ("o3", 20, 1.995),
+        ("so2", 25, 2.619), ("so2", 20, 2.663), ("co", 25, 1145), ("co", 20, 1164), ("pm25", 20, 1),
+    ],
+)  # fmt: skip
+def test_mass_of_a_gas_depends_on_the_temperature_that_is_named(metric: str, celsius: int, factor: float) -> None:
+    assert mass_concentration(metric, np.array([1.0]), celsius)[0] == pytest.approx(factor, rel=5e-4)
