@@ -40,6 +40,13 @@ COLUMNS: dict[str, np.dtype[Any]] = {
 PLACE_COLUMNS: dict[str, np.dtype[Any]] = {"lon": np.dtype("<f8"), "lat": np.dtype("<f8")}
 """Only in batches of mobile sensors: degrees WGS 84, NaN for a reading without a place."""
 
+VERSION_COLUMNS: dict[str, np.dtype[Any]] = {"source_rev": np.dtype("<i4")}
+"""Only in clean batches with a reading whose `rev` is not its sensor's: an amendment by our rules raises `rev` alone,
+and the sensor's own number is kept here.
+"""
+
+OPTIONAL_COLUMNS: dict[str, np.dtype[Any]] = PLACE_COLUMNS | VERSION_COLUMNS
+
 PERIOD_FROM_REGISTRY = -1
 MAX_PERIOD_S = 366 * 86_400
 PeriodS = Annotated[int, msgspec.Meta(ge=0, le=MAX_PERIOD_S)]
@@ -69,6 +76,7 @@ class Readings:
     tests: Array
     lon: Array | None = None
     lat: Array | None = None
+    source_rev: Array | None = None  # None: `rev` is the sensor's own
 
     def __len__(self) -> int:
         return len(self.value)
@@ -76,9 +84,20 @@ class Readings:
     def take(self, chosen: Array) -> "Readings":
         """The rows that a mask or an index array chooses; the dictionaries stay as they are."""
         columns = {name: getattr(self, name)[chosen] for name in COLUMNS}
-        if self.lon is not None and self.lat is not None:
-            columns |= {"lon": self.lon[chosen], "lat": self.lat[chosen]}
+        columns |= {name: c[chosen] for name in OPTIONAL_COLUMNS if (c := getattr(self, name)) is not None}
         return replace(self, **columns)
+
+    def row(self, i: int) -> dict[str, Any]:
+        """One reading with its names, for a reject."""
+        dataset, sensor = self.sensors[int(self.sensor[i])]
+        metric, unit = self.metrics[int(self.metric[i])]
+        names = ("start", "period_s", "value", "rev", "origin", "received")
+        row = {"dataset": dataset, "sensor": sensor, "metric": metric, "unit": unit}
+        return row | {name: getattr(self, name)[i].item() for name in names}
+
+    def source_revs(self) -> Array:
+        """The sensor's own revision (n) of each reading."""
+        return self.rev if self.source_rev is None else self.source_rev
 
 
 def readings(
@@ -87,6 +106,7 @@ def readings(
     *,
     lon: Any = None,
     lat: Any = None,
+    source_rev: Any = None,
     **columns: Any,
 ) -> Readings:
     """Make a batch from sequences or scalars; what is not given is: period from the registry, rev 1, live,
@@ -100,11 +120,12 @@ def readings(
         name: np.ascontiguousarray(np.broadcast_to(np.asarray(columns.get(name, defaults.get(name)), dtype), n))
         for name, dtype in COLUMNS.items()
     }
-    if lon is not None:
-        made |= {
-            name: np.ascontiguousarray(np.broadcast_to(np.asarray(column, PLACE_COLUMNS[name]), n))
-            for name, column in (("lon", lon), ("lat", lat))
-        }
+    given = {"lon": lon, "lat": lat, "source_rev": source_rev}
+    made |= {
+        name: np.ascontiguousarray(np.broadcast_to(np.asarray(column, OPTIONAL_COLUMNS[name]), n))
+        for name, column in given.items()
+        if column is not None
+    }
     return Readings(tuple(sensors), tuple(metrics), **made)
 
 

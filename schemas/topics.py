@@ -10,6 +10,9 @@ RAW = "readings.raw"
 CLEAN = "readings.clean"
 SENSORS = "sensors"
 DEAD_LETTERS = "dead-letters"
+WINDOWS = "windows"
+INDEX = "index"
+AMENDED = "readings.amended"
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,9 @@ TOPICS: dict[str, Topic] = {
     for topic in (
         Topic(RAW, 0, "none: the partition is partition_of(dataset, sensor)", "schemas.wire, kind raw or tick"),
         Topic(CLEAN, 0, "none: the partition of its raw record", "schemas.wire, kind clean"),
+        Topic(WINDOWS, 0, "none: the partition of their sensor", "schemas.published, kind windows"),
+        Topic(INDEX, 0, "none: the partition of their sensor", "schemas.published, kind index"),
+        Topic(AMENDED, 0, "none: the partition of their sensor", "schemas.published, kind readings.amended"),
         Topic(SENSORS, 1, "dataset/sensor@valid_from", "schemas.registry.Registration as JSON", retained=True),
         Topic(DEAD_LETTERS, 1, "none", "schemas.dead_letters.DeadLetter as MessagePack"),
     )

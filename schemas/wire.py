@@ -25,7 +25,7 @@ import msgspec
 import numpy as np
 
 from schemas.errors import WireError
-from schemas.readings import COLUMNS, EMPTY, PLACE_COLUMNS, Readings
+from schemas.readings import COLUMNS, EMPTY, OPTIONAL_COLUMNS, Readings
 
 VERSION = 1
 MAX_READINGS = 1_000_000  # a record that says more is not ours
@@ -77,7 +77,7 @@ def encode(record: Record) -> bytes:
         "metrics": batch.metrics,
         "c": {
             name: _pack(column, dtype)
-            for name, dtype in (COLUMNS | PLACE_COLUMNS).items()
+            for name, dtype in (COLUMNS | OPTIONAL_COLUMNS).items()
             if len(batch) and (column := getattr(batch, name)) is not None
         },
     }
@@ -107,7 +107,9 @@ def _readings(message: _Message) -> Readings:
         raise WireError(f"a record of {n} readings; at most {MAX_READINGS}")
     packed = message.c
     columns = {name: _unpack(packed[name], dtype, n, name) for name, dtype in COLUMNS.items()}
-    columns |= {name: _unpack(packed[name], dtype, n, name) for name, dtype in PLACE_COLUMNS.items() if name in packed}
+    columns |= {
+        name: _unpack(packed[name], dtype, n, name) for name, dtype in OPTIONAL_COLUMNS.items() if name in packed
+    }
     if columns["sensor"].max() >= len(message.sensors) or columns["metric"].max() >= len(message.metrics):
         raise WireError("a reading names a sensor or a metric that the record does not list")
     if ("lon" in columns) != ("lat" in columns):

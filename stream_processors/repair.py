@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stream_processors.windows import Marks
+from stream_processors.windows import Kind, Marks
 
 Array = npt.NDArray[Any]
-Key = tuple[int, int, int]  # (width_s, slot, start epoch ms)
+Key = tuple[int, int, int, int]  # (kind, width_s, slot, start epoch ms)
 
 AT_ONCE = 0
 
@@ -43,7 +43,7 @@ class DirtyMarks:
         """Take marks in; gives those that are new or changed, for the table."""
         changed: list[tuple[Key, Mark]] = []
         for slot, start in zip(marks.slot.tolist(), marks.start.tolist(), strict=True):
-            key = (marks.width_s, slot, start)
+            key = (int(marks.kind), marks.width_s, slot, start)
             touched = AT_ONCE if marks.at_once else log_ms
             known = self.marks.get(key)
             if known is None:
@@ -55,14 +55,17 @@ class DirtyMarks:
             changed.append((key, known))
         return changed
 
-    def due(self, log_ms: int, limit: int) -> list[Key]:
-        """At most `limit` marks that are due at this log time, narrow windows first."""
+    def due(self, log_ms: int, limit: int, kind: int = Kind.WINDOW) -> list[Key]:
+        """At most `limit` marks of a kind that are due at this log time, narrow windows first."""
         ready = (
             key
             for key, mark in self.marks.items()
-            if mark.touched == AT_ONCE
-            or not 0 <= log_ms - mark.touched < self._quiet_ms  # before 0: the log's clock was set back
-            or log_ms - mark.marked >= self._max_delay_ms
+            if key[0] == kind
+            and (
+                mark.touched == AT_ONCE
+                or not 0 <= log_ms - mark.touched < self._quiet_ms  # before 0: the log's clock was set back
+                or log_ms - mark.marked >= self._max_delay_ms
+            )
         )
         return sorted(islice(ready, limit))
 
@@ -74,5 +77,5 @@ class DirtyMarks:
 
 def as_columns(keys: list[Key]) -> tuple[Array, Array, Array]:
     """(width_s, slot, start) of keys, as columns."""
-    table = np.array(keys, np.int64).reshape(-1, 3)
-    return table[:, 0], table[:, 1], table[:, 2]
+    table = np.array(keys, np.int64).reshape(-1, 4)
+    return table[:, 1], table[:, 2], table[:, 3]

@@ -30,7 +30,7 @@ DEFAULT_LATENESS_S, DEFAULT_SILENCE_S = 300, 900  # of a dataset that was remove
 class Rows:
     """Columns of length n of readings in a partition's log order; times in epoch ms.
 
-    `span_ms` is the time a reading stands for (0: not known); `index` its place in what came.
+    `span_ms` is the time a reading stands for (0: not known); `origin` 1 is an import.
     """
 
     slot: Array
@@ -40,6 +40,7 @@ class Rows:
     flag: Array
     received: Array
     span_ms: Array
+    origin: Array
 
     def __len__(self) -> int:
         return len(self.slot)
@@ -151,6 +152,7 @@ def join(batches: Sequence[Readings]) -> Readings:
         columns.setdefault("metric", []).append(of_metric[batch.metric])
         for name in ("start", "period_s", "value", "rev", "origin", "received", "flag", "tests"):
             columns.setdefault(name, []).append(getattr(batch, name))
+        columns.setdefault("source_rev", []).append(batch.source_revs())
         for name in ("lon", "lat"):
             place = getattr(batch, name)
             columns.setdefault(name, []).append(np.full(len(batch), np.nan) if place is None else place)

@@ -13,6 +13,7 @@ A sensor that sends nothing for `silence_ms` of log time (ticks) has every windo
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -30,27 +31,40 @@ _START_BITS = 43  # epoch ms until the year 2248
 _DAY_MS = 86_400_000
 
 
+class Kind(IntEnum):
+    """What a dirty mark asks for: a window made again, the flags around a reading judged again, an index."""
+
+    WINDOW = 0
+    JUDGE = 1
+    INDEX = 2
+
+
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """Windows of one width with their aggregates: columns of length G."""
+    """Windows of one width with their aggregates: columns of length G. `origin` is 1 where all readings were imported;
+    `gone`: there are no readings any more.
+    """
 
     width_s: int
     slot: Array
     start: Array
     aggregates: Aggregates
+    origin: Array
+    gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Marks:
     """Closed windows of one width whose rows must be made again from the stored readings: columns of length G.
 
-    `at_once`: not to wait for quiet (a narrow window, or a wide one that has just closed).
+    `at_once`: not to wait for quiet (a narrow window, or a wide one that has just closed). `kind` is one of `Kind`.
     """
 
     width_s: int
     slot: Array
     start: Array
     at_once: bool
+    kind: int = Kind.WINDOW
 
 
 class Windows:
@@ -266,7 +280,7 @@ def concatenate(chunks: list[Rows]) -> Rows:
     """One batch of rows of several, in order."""
     if not chunks:
         empty = np.zeros(0, np.int64)
-        return Rows(empty, empty, empty, np.zeros(0), empty, empty, empty)
+        return Rows(empty, empty, empty, np.zeros(0), empty, empty, empty, empty)
     return Rows(*(np.concatenate([getattr(c, name) for c in chunks]) for name in Rows.__slots__))
 
 
@@ -307,12 +321,23 @@ def close_rows(rows: Rows, width_s: int, weight: Array) -> Closed:
     number = rows.start // width
     distinct, window = np.unique((rows.slot << _START_BITS) + number, return_inverse=True)
     slot, start = distinct >> _START_BITS, (distinct & ((1 << _START_BITS) - 1)) * width
+    origin = np.ones(len(start), np.int64)
+    np.minimum.at(origin, window, rows.origin)
     return Closed(
         width_s,
         slot,
         start,
         aggregate(window, start + width, width, rows.start, rows.span_ms, rows.value, rows.flag, weight),
+        origin,
     )
+
+
+def gone_rows(slot: Array, width_s: int, start: Array) -> Closed:
+    """Windows that no stored reading belongs to any more."""
+    nothing, none = np.zeros(0, np.int64), np.zeros(0)
+    end = start + width_s * 1000
+    aggregates = aggregate(nothing, end, width_s * 1000, nothing, nothing, none, nothing, none)
+    return Closed(width_s, slot, start, aggregates, np.zeros(len(start), np.int64), gone=True)
 
 
 def _distinct(slot: Array, start: Array) -> tuple[Array, Array]:

@@ -186,7 +186,8 @@ SQL_TEXT = re.compile(
 
 
 def may_hold_sql(path: str) -> bool:
-    return path.startswith("api/queries/") or path in ("stream_processors/store.py", "stream_processors/migrations.py")
+    homes = ("api/queries/", "stream_processors/store/", "stream_processors/migrations.py")
+    return path.startswith(homes)
 
 
 def test_sql_has_one_home_in_the_processors_and_one_in_the_api() -> None:
@@ -317,10 +318,17 @@ COVERED_BY: dict[str, tuple[str, ...]] = {
     "tests/integration/test_gateway_publish.py": ("ingest_gateway/publish.py",),
     "tests/integration/test_chain.py": (  # the real processes: a week of data, kills, late readings
         "stream_processors/clean_role.py", "stream_processors/main.py", "stream_processors/metrics.py",
-        "stream_processors/registry_tail.py", "stream_processors/windows_role.py",
+        "stream_processors/registry_tail.py", "stream_processors/windows_role.py", "stream_processors/flush.py",
+        "stream_processors/owner.py", "stream_processors/remake.py",
     ),
+    "tests/integration/test_outbox.py": ("stream_processors/outbox.py", "stream_processors/store/outbox.py"),
     "tests/stream_processors/test_faust_contract.py": ("stream_processors/faust_app.py",),
-    "tests/stream_processors/test_store.py": ("stream_processors/migrations.py",),
+    "tests/stream_processors/test_store.py": (
+        "stream_processors/migrations.py", "stream_processors/store/__init__.py", "stream_processors/store/database.py",
+        "stream_processors/store/marks.py", "stream_processors/store/ownership.py",
+        "stream_processors/store/readings.py", "stream_processors/store/series.py",
+        "stream_processors/store/windows.py",
+    ),
     "tests/stream_processors/test_windows.py": ("stream_processors/series.py",),
     "tests/stream_processors/test_clean.py": (
         "stream_processors/quality/__init__.py", "stream_processors/quality/columns.py",

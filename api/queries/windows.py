@@ -16,12 +16,12 @@ _COLUMNS = "{row}.start, {row}.n, coalesce({row}.n_expected, -1) AS n_expected, 
 
 _NOW = f"""
     SELECT {_COLUMNS} FROM windows AS {{row}}
-    WHERE {IN_DAY} AND {_WIDTH} AND {_PUBLISHED}
+    WHERE {IN_DAY} AND {_WIDTH} AND {_PUBLISHED} AND NOT {{row}}.gone
     ORDER BY {{row}}.start LIMIT %(limit)s""".format(row="w")
 
 _THEN = f"""
     SELECT {_COLUMNS} FROM windows_history AS {{row}}
-    WHERE {IN_DAY} AND {_WIDTH} AND {_PUBLISHED}
+    WHERE {IN_DAY} AND {_WIDTH} AND {_PUBLISHED} AND NOT {{row}}.gone
       AND EXISTS (SELECT FROM windows w WHERE w.series = {{row}}.series AND w.width_s = {{row}}.width_s
                   AND w.start = {{row}}.start AND w.start >= %(lowest)s AND w.start < %(highest)s
                   AND NOT coalesce({_PUBLISHED.format(row="w")}, false))

@@ -14,6 +14,11 @@ from schemas.registry import Registration
 DAY_MS = 86_400_000
 DAY_0_MS = 1_794_700_800_000  # 2026-11-15T00:00:00Z
 PARTS = 4
+READINGS = "series, start, period_s, value, flag, tests, rev, origin, received, part, position"
+WINDOWS = (
+    "series, width_s, start, n, n_expected, coverage, mean, min, max, std, p50, p95, first, last, total, m2, weighted,"
+    " weight, complete, rev, published, part, out_seq, gone"
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ class History:
                 self.stored[key] = reading
                 rows.append(reading)
             ids = {r: self.series(*r) for r in dict.fromkeys((r.dataset, r.sensor, r.metric) for r in rows)}
-            with self.connection.cursor() as cursor, cursor.copy("COPY readings FROM STDIN") as copy:
+            with self.connection.cursor() as cursor, cursor.copy(f"COPY readings ({READINGS}) FROM STDIN") as copy:
                 for r in rows:
                     copy.write_row((
                         ids[r.dataset, r.sensor, r.metric], as_datetime(r.start), r.period_s, r.value, r.flag, r.tests,
@@ -84,8 +89,10 @@ class History:
     def _retire(self, reading: Reading) -> None:
         key = (self.series(reading.dataset, reading.sensor, reading.metric), as_datetime(reading.start))
         self.connection.execute(
-            "WITH old AS (DELETE FROM readings WHERE (series, start) = (%s, %s) RETURNING *)"
-            " INSERT INTO readings_history SELECT *, now() FROM old",
+            (
+                "WITH old AS (DELETE FROM readings WHERE (series, start) = (%s, %s) RETURNING *)"
+                f" INSERT INTO readings_history ({READINGS}, known_to) SELECT {READINGS}, now() FROM old"
+            ).encode(),
             key,
         )
 
@@ -106,9 +113,11 @@ class History:
                 row = {k: v for k, v in window.items() if k not in ("dataset", "sensor", "metric")}
                 row |= {"series": self.series(*names), "part": part, "out_seq": self.next_offset[part]}
                 self.connection.execute(
-                    "WITH old AS (DELETE FROM windows WHERE (series, width_s, start) ="
-                    " (%(series)s, %(width_s)s, %(start)s) RETURNING *)"
-                    " INSERT INTO windows_history SELECT *, now() FROM old",
+                    (
+                        "WITH old AS (DELETE FROM windows WHERE (series, width_s, start) ="
+                        " (%(series)s, %(width_s)s, %(start)s) RETURNING *)"
+                        f" INSERT INTO windows_history ({WINDOWS}, known_to) SELECT {WINDOWS}, now() FROM old"
+                    ).encode(),
                     row,
                 )
                 columns = ", ".join(row)

@@ -28,13 +28,16 @@ def test_sensors_spread_over_the_partitions() -> None:
 
 
 def test_topics_are_listed_by_their_names() -> None:
-    assert set(TOPICS) == {"readings.raw", "readings.clean", "sensors", "dead-letters"}
+    assert set(TOPICS) == {
+        "readings.raw", "readings.clean", "sensors", "dead-letters", "windows", "index", "readings.amended",
+    }  # fmt: skip
     assert all(name == topic.name for name, topic in TOPICS.items())
 
 
 def test_the_data_topics_have_the_partitions_of_the_settings() -> None:
-    """Raw and clean alike: a clean record goes to the partition of its raw one."""
-    assert {name for name, topic in TOPICS.items() if topic.partitions == 0} == {topics.RAW, topics.CLEAN}
+    """All alike: a clean record goes to the partition of its raw one, published rows to that of their sensor."""
+    assert {name for name, topic in TOPICS.items() if topic.partitions == 1} == {topics.SENSORS, topics.DEAD_LETTERS}
+    assert {topic.partitions for topic in TOPICS.values()} == {0, 1}
 
 
 @pytest.mark.parametrize("name", TOPICS)

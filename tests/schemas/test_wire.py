@@ -15,10 +15,10 @@ from hypothesis.extra import numpy as hnp
 
 from schemas import topics, wire
 from schemas.errors import WireError
-from schemas.readings import COLUMNS, EMPTY, PLACE_COLUMNS, Readings, readings
+from schemas.readings import COLUMNS, EMPTY, OPTIONAL_COLUMNS, Readings, readings
 from schemas.wire import Record
 
-ALL_COLUMNS = COLUMNS | PLACE_COLUMNS
+ALL_COLUMNS = COLUMNS | OPTIONAL_COLUMNS
 VECTORS = json.loads((Path(__file__).parent / "wire_vectors.json").read_text("utf-8"))
 RECORDS = {v["name"]: v for v in VECTORS["records"]}
 EXACT = {name: v for name, v in RECORDS.items() if not v.get("decode_only")}
@@ -109,7 +109,7 @@ def plain_messagepack(data: bytes, at: int = 0) -> tuple[Any, int]:
 
 
 PLAIN_COLUMNS = {"sensor": "I", "metric": "H", "start": "q", "period_s": "i", "value": "d", "rev": "i", "origin": "B",
-                 "received": "q", "flag": "B", "tests": "I", "lon": "d", "lat": "d"}  # fmt: skip
+                 "received": "q", "flag": "B", "tests": "I", "lon": "d", "lat": "d", "source_rev": "i"}  # fmt: skip
 
 
 def plain_read(data: bytes) -> dict[str, Any]:
@@ -249,6 +249,8 @@ def records(draw: st.DrawFn) -> Record:
         columns[name] = draw(hnp.arrays(dtype, n, elements=elements, fill=elements))
     if draw(st.booleans()):
         del columns["lon"], columns["lat"]
+    if draw(st.booleans()):
+        del columns["source_rev"]
     batch = Readings(tuple(sensors), tuple(metrics), **columns)
     tick = draw(st.integers(0, 2**63 - 1))
     if draw(st.booleans()):
@@ -299,7 +301,8 @@ DOCS = (Path(__file__).parents[2] / "docs" / "wire-format.md").read_text("utf-8"
 
 def test_the_docs_list_the_columns_as_they_are() -> None:
     kinds = {"u": "unsigned integer", "i": "signed integer", "f": "float (IEEE 754)"}
-    told = re.findall(r"^\| `(\w+)` \| ([^|]+) \| (\d) \|", DOCS, re.MULTILINE)
+    section = DOCS.partition("## The columns\n")[2].partition("\n## ")[0]
+    told = re.findall(r"^\| `(\w+)` \| ([^|]+) \| (\d) \|", section, re.MULTILINE)
     assert told == [(name, kinds[dtype.kind], str(dtype.itemsize)) for name, dtype in ALL_COLUMNS.items()]
     assert all(dtype.str[0] in "<|" for dtype in ALL_COLUMNS.values()), "little-endian"
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from stream_processors.repair import DirtyMarks, as_columns
-from stream_processors.windows import Marks
+from stream_processors.windows import Kind, Marks
 
 
 def marks(width_s: int, *starts: int, at_once: bool = False) -> Marks:
@@ -17,7 +17,7 @@ def new() -> DirtyMarks:
 def test_a_narrow_window_is_due_at_once() -> None:
     dirty = new()
     dirty.add(marks(900, 0, at_once=True), log_ms=1_000)
-    assert dirty.due(1_000, 10) == [(900, 0, 0)]
+    assert dirty.due(1_000, 10) == [(0, 900, 0, 0)]
 
 
 def test_an_hour_waits_for_quiet() -> None:
@@ -29,7 +29,7 @@ def test_an_hour_waits_for_quiet() -> None:
     dirty.add(marks(3600, 0), log_ms=100_000)
     dirty.add(marks(3600, 0), log_ms=103_000)
     assert dirty.due(107_999, 10) == []
-    assert dirty.due(108_000, 10) == [(3600, 0, 0)]
+    assert dirty.due(108_000, 10) == [(0, 3600, 0, 0)]
 
 
 def test_and_at_the_latest_after_the_maximum_delay() -> None:
@@ -38,7 +38,7 @@ def test_and_at_the_latest_after_the_maximum_delay() -> None:
         dirty.add(marks(3600, 0), log_ms=100_000 + s * 1000)
         assert dirty.due(100_000 + s * 1000, 10) == []
     dirty.add(marks(3600, 0), log_ms=159_999)
-    assert dirty.due(160_000, 10) == [(3600, 0, 0)]
+    assert dirty.due(160_000, 10) == [(0, 3600, 0, 0)]
 
 
 def test_only_changes_go_to_the_table() -> None:
@@ -58,10 +58,18 @@ def test_the_limit_and_removal() -> None:
     assert len(due) == 4
     dirty.remove(due)
     assert len(dirty) == 6
-    assert [column.tolist() for column in as_columns([(900, 1, 2)])] == [[900], [1], [2]]
+    assert [column.tolist() for column in as_columns([(0, 900, 1, 2)])] == [[900], [1], [2]]
 
 
 def test_a_clock_that_was_set_back_makes_marks_due() -> None:
     dirty = new()
     dirty.add(marks(3600, 0), log_ms=10**15)
-    assert dirty.due(100_000, 10) == [(3600, 0, 0)]
+    assert dirty.due(100_000, 10) == [(0, 3600, 0, 0)]
+
+
+def test_kinds_are_drained_apart() -> None:
+    dirty = new()
+    dirty.add(Marks(0, np.array([4]), np.array([7]), True, Kind.JUDGE), 1)
+    dirty.add(marks(900, 0, at_once=True), 1)
+    assert dirty.due(1, 10) == [(0, 900, 0, 0)]
+    assert dirty.due(1, 10, Kind.JUDGE) == [(1, 0, 4, 7)]

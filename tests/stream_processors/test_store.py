@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,10 @@ from schemas.readings import Readings, readings
 from schemas.settings import Settings
 from stream_processors.aggregates import Aggregates, aggregate
 from stream_processors.migrations import migrate
-from stream_processors.store import Store
+from stream_processors.store import OutRecord, Store
+from stream_processors.windows import Closed, gone_rows
 
+TABLES = Path(__file__).parents[2] / "schemas" / "tables"
 T0 = 1_800_000_000_000
 DAY = 86_400_000
 
@@ -98,17 +101,24 @@ def windows(starts: list[int], values: list[float], span_s: int = 300, flag: int
     )  # fmt: skip
 
 
-async def put_windows(store: Store, starts: list[int], values: Aggregates, seq: int, expect_new: bool = True) -> None:
+async def put_windows(
+    store: Store, starts: list[int], values: Aggregates, seq: int, expect_new: bool = True, origin: int = 0
+) -> dict[int, int]:
+    """The revs of what was stored or changed, by start."""
     n = len(starts)
-    await store.put_windows(
-        900, np.full(n, 1), np.array(starts) + T0, np.zeros(n, int), seq + np.arange(n), values, expect_new=expect_new
+    store.now_ms = T0 + seq
+    closed = Closed(900, np.zeros(n, int), np.array(starts) + T0, values, np.full(n, origin))
+    changed, rev = await store.put_windows(
+        closed, np.full(n, 1), np.zeros(n, int), seq + np.arange(n), expect_new=expect_new
     )
+    return {starts[i]: r for i, r in zip(changed.tolist(), rev.tolist(), strict=True)}
 
 
 async def test_windows_revise_only_what_changed_and_keep_the_old_row(store: Store) -> None:
     starts = [0, 900_000]
-    await put_windows(store, starts, windows(starts, [1.0, 2.0]), 1)
-    await put_windows(store, [*starts, 1_800_000], windows([*starts, 1_800_000], [1.0, 5.0, 6.0]), 3)
+    assert await put_windows(store, starts, windows(starts, [1.0, 2.0]), 1) == {0: 1, 900_000: 1}
+    again = await put_windows(store, [*starts, 1_800_000], windows([*starts, 1_800_000], [1.0, 5.0, 6.0]), 3)
+    assert again == {900_000: 2, 1_800_000: 1}
     rows = await fetch(store, "SELECT mean, rev, out_seq FROM windows ORDER BY start")
     assert rows == [(1.0, 1, 1), (5.0, 2, 4), (6.0, 1, 5)]
     assert await fetch(store, "SELECT mean, rev, known_to >= published FROM windows_history") == [(2.0, 1, True)]
@@ -119,6 +129,65 @@ async def test_windows_without_values_or_without_a_known_span_have_nulls(store: 
     await put_windows(store, [900_000], windows([900_000], [1.0], span_s=0), 2, expect_new=False)
     rows = await fetch(store, "SELECT n, n_expected, coverage, mean, complete FROM windows ORDER BY start")
     assert rows == [(0, 3, 0.0, None, False), (1, None, None, 1.0, False)]
+
+
+async def test_a_window_that_is_gone_keeps_its_row_and_comes_back_with_the_next_rev(store: Store) -> None:
+    async def take_away(start: int, seq: int) -> int:
+        gone = gone_rows(np.array([0]), 900, np.array([start + T0]))
+        changed, _ = await store.put_windows(gone, np.array([1]), np.array([0]), np.array([seq]), expect_new=False)
+        return len(changed)
+
+    await put_windows(store, [0], windows([0], [1.0]), 1)
+    assert (await take_away(0, 2), await take_away(0, 3), await take_away(900_000, 4)) == (1, 0, 0)
+    assert await fetch(store, "SELECT gone, n, mean, n_expected, rev FROM windows") == [(True, 0, None, None, 2)]
+    assert await put_windows(store, [0], windows([0], [1.0]), 5) == {0: 3}
+    assert await fetch(store, "SELECT gone, mean, rev FROM windows") == [(False, 1.0, 3)]
+    assert await fetch(store, "SELECT gone, mean, rev FROM windows_history ORDER BY rev") == [
+        (False, 1.0, 1), (True, None, 2),
+    ]  # fmt: skip
+
+
+async def test_a_live_reading_makes_an_imported_window_live(store: Store) -> None:
+    await put_windows(store, [0], windows([0], [1.0]), 1, origin=1)
+    assert await put_windows(store, [0], windows([0], [1.0]), 2, origin=0) == {0: 2}
+    assert await fetch(store, "SELECT origin FROM windows") == [(0,)]
+
+
+async def test_an_amendment_raises_the_rev_and_swallows_no_correction(store: Store) -> None:
+    """
+    sensor   rev 1             rev 2             rev 2 again
+    rules          flag 3            (late)
+    row      1     2           3     -           -
+    """
+
+    async def came(value: float, rev: int, source_rev: int, flag: int) -> tuple[list[bool], list[bool], list[bool]]:
+        return await put(store, readings(
+            [("traffic", "a")], [("speed", "km/h")], sensor=[0], value=[value], start=[T0], received=T0 + DAY,
+            rev=rev, source_rev=source_rev, flag=flag,
+        ))  # fmt: skip
+
+    assert await came(1.0, 1, 1, 1) == ([True], [False], [False])
+    assert await came(1.0, 2, 1, 3) == ([False], [True], [False])
+    assert await came(1.0, 3, 1, 3) == ([False], [False], [False])  # says nothing new
+    assert await came(5.0, 2, 2, 1) == ([False], [True], [False])
+    assert await came(1.0, 3, 1, 4) == ([False], [False], [False])  # of a source_rev that is no more
+    assert await came(5.0, 2, 2, 4) == ([False], [False], [False])  # a repeat, judged among other neighbours
+    assert await came(6.0, 2, 2, 1) == ([False], [False], [True])
+    assert await fetch(store, "SELECT value, rev, source_rev, flag FROM readings") == [(5.0, 3, 2, 1)]
+    assert await fetch(store, "SELECT value, rev, source_rev, flag FROM readings_history ORDER BY rev") == [
+        (1.0, 1, 1, 1), (1.0, 2, 1, 3),
+    ]  # fmt: skip
+
+
+async def test_the_outbox_keeps_records_until_they_were_sent(store: Store) -> None:
+    records = [OutRecord(0, 4, "windows", b"a"), OutRecord(0, 9, "windows", b"b"), OutRecord(1, 2, "index", b"c")]
+    await store.put_outbox(records)
+    assert await store.outbox_after(0, 0, 10) == records[:2]
+    assert await store.outbox_after(0, 4, 10) == records[1:2]
+    assert await store.outbox_after(0, 0, 1) == records[:1]
+    await store.drop_outbox({0: 4, 1: 1})
+    assert (await store.outbox_after(0, 0, 10), await store.outbox_after(1, 0, 10)) == (records[1:2], records[2:])
+    assert await store.outbox_size([0]) == 1
 
 
 async def test_a_new_owner_fences_the_old_one_out(servers: Settings, schema: str, store: Store) -> None:
@@ -168,17 +237,17 @@ async def test_an_owner_that_was_stopped_in_mid_transaction_does_not_block_the_n
 
 async def test_positions_and_marks_survive(servers: Settings, schema: str, store: Store) -> None:
     positions = await store.acquire([3])
-    positions[3].next_offset, positions[3].raw, positions[3].tick = 7, 6, T0
+    positions[3].next_offset, positions[3].raw, positions[3].tick, positions[3].crc = 7, 6, T0, 12
     async with store.transaction(positions):
         await store.put_positions(positions)
-        await store.put_marks([(3, 11, 3600, T0, 5, 9)])
-        await store.put_marks([(3, 11, 3600, T0, 6, 0)])
+        await store.put_marks([(3, 0, 11, 3600, T0, 5, 9), (3, 1, 11, 0, T0, 5, 0)])
+        await store.put_marks([(3, 0, 11, 3600, T0, 6, 0)])
     other = await Store.connect(servers.database_url, schema)
     again = await other.acquire([3])
-    assert (again[3].next_offset, again[3].raw, again[3].tick) == (7, 6, T0)
-    assert await other.marks([3]) == [(11, 3600, T0, 5, 0)]
-    await other.drop_marks(np.array([3]), np.array([11]), np.array([3600]), np.array([T0]))
-    assert await other.marks([3]) == []
+    assert (again[3].next_offset, again[3].raw, again[3].tick, again[3].crc) == (7, 6, T0, 12)
+    assert sorted(await other.marks([3])) == [(3, 0, 11, 3600, T0, 5, 0), (3, 1, 11, 0, T0, 5, 0)]
+    await other.drop_marks(0, np.array([3, 3]), np.array([11, 11]), np.array([3600, 0]), np.array([T0, T0]))
+    assert await other.marks([3]) == [(3, 1, 11, 0, T0, 5, 0)]
     await other.close()
 
 
@@ -202,7 +271,8 @@ async def test_series_keys_are_stable(store: Store) -> None:
 
 async def test_migrations_run_once_and_refuse_a_changed_file(servers: Settings, schema: str, store: Store) -> None:
     await migrate(servers.database_url, schema)
-    assert await fetch(store, "SELECT count(*) FROM migrations") == [(1,)]
+    files = len([path for path in TABLES.iterdir() if path.suffix == ".sql"])
+    assert await fetch(store, "SELECT count(*) FROM migrations") == [(files,)]
     await store._conn.execute("UPDATE migrations SET sha256 = 'other'")
     with pytest.raises(PipelineError, match="changed after it was applied"):
         await migrate(servers.database_url, schema)

@@ -43,7 +43,7 @@ def rows(
     period = np.full(n, period_s, np.int64)
     return Rows(
         slots, start, period, np.array(values or [1.0] * n), np.ones(n, np.uint8), start + period * 1000,
-        windows.table.span_ms(slots, period),
+        windows.table.span_ms(slots, period), np.zeros(n, np.uint8),
     )  # fmt: skip
 
 

@@ -36,7 +36,7 @@ def rows(windows: Windows, minutes: list[tuple[int, int]], tables: Tables) -> Ro
     period = np.full(len(minutes), PERIOD_S, np.int64)
     value = np.array([tables.readings[key] for key in minutes], float)
     flag = np.ones(len(minutes), np.uint8)
-    return Rows(slot, start, period, value, flag, start, windows.table.span_ms(slot, period))
+    return Rows(slot, start, period, value, flag, start, windows.table.span_ms(slot, period), np.zeros(len(slot)))
 
 
 def put(tables: Tables, closed: Closed) -> None:
@@ -166,4 +166,4 @@ def test_rows_are_what_the_stored_readings_say(plan: list[object]) -> None:
 def test_marks_are_taken_up_again_after_a_restart() -> None:
     dirty = DirtyMarks(quiet_ms=1, max_delay_ms=1)
     dirty.add(Marks(NARROW_S[2], np.array([0]), np.array([0]), at_once=True), 5)
-    assert dirty.marks[NARROW_S[2], 0, 0].touched == AT_ONCE
+    assert dirty.marks[0, NARROW_S[2], 0, 0].touched == AT_ONCE

@@ -1,0 +1,181 @@
+"""Readings, their history and their places."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from psycopg import errors, sql
+
+from schemas.readings import Readings
+from stream_processors.store.database import ANALYZE_FROM, Database, timestamp
+
+Array = npt.NDArray[Any]
+
+READINGS = {
+    "series": "int4", "start": "timestamptz", "period_s": "int4", "value": "float8", "flag": "int2", "tests": "int4",
+    "rev": "int4", "source_rev": "int4", "origin": "int2", "received": "timestamptz", "part": "int2",
+    "position": "int8",
+}  # fmt: skip
+_LOADED = {k: READINGS[k] for k in ("series", "start", "period_s", "value", "flag", "received", "origin")}
+_KNOWN = {k: READINGS[k] for k in ("rev", "source_rev", "value", "flag", "tests")}
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What became of n readings: masks of those stored for the first time, of those that replaced an older row
+    (corrections by the sensor and amendments by our rules), and of those that conflict with a stored one of the same
+    `source_rev`. The others were repeats.
+    """
+
+    new: Array
+    replaced: Array
+    conflict: Array
+
+
+class ReadingTables(Database):
+    """Tables `readings`, `readings_history` and `reading_places`."""
+
+    async def put_readings(self, batch: Readings, series: Array, part: Array, position: Array) -> Stored:
+        """Store n readings; straight in, and only where one is there already by way of a comparison.
+
+        Readings come in the order of the log; `series`, `part`, `position` are columns of length n.
+        """
+        columns: dict[str, Array] = {name: getattr(batch, name) for name in READINGS if hasattr(batch, name)}
+        columns |= {"series": series, "part": part, "position": position, "source_rev": batch.source_revs()}
+        n = len(batch)
+        everything = np.ones(n, bool)
+        nothing = np.zeros(n, bool)
+        try:
+            async with self._conn.transaction():
+                await self.copy_in("readings", {k: (kind, columns[k]) for k, kind in READINGS.items()})
+            stored = Stored(everything, nothing, nothing)
+        except errors.UniqueViolation:
+            stored = await self._put_compared(columns)
+        if batch.lon is not None and batch.lat is not None:
+            placed = np.isfinite(batch.lon) & np.isfinite(batch.lat) & (stored.new | stored.replaced)
+            await self._put_places(series[placed], batch.start[placed], batch.lon[placed], batch.lat[placed])
+        return stored
+
+    async def _put_compared(self, columns: dict[str, Any]) -> Stored:
+        """Compare with what is stored, one occurrence of a key at a time, for a batch may hold several."""
+        n = len(columns["series"])
+        stored = Stored(np.zeros(n, bool), np.zeros(n, bool), np.zeros(n, bool))
+        for rows in _occurrences(columns["series"], columns["start"]):
+            chosen = {name: column[rows] for name, column in columns.items()}
+            known = await self._stage(chosen)
+            exists = np.zeros(len(rows), bool)
+            exists[known["i"]] = True
+            replaces, conflicts = _compare(chosen, known)
+            if replaces.any():
+                await self._to_history(np.flatnonzero(replaces))
+            put = ~exists | replaces
+            await self.copy_in("readings", {k: (kind, chosen[k][put]) for k, kind in READINGS.items()})
+            stored.new[rows], stored.replaced[rows], stored.conflict[rows] = ~exists, replaces, conflicts
+        return stored
+
+    async def _stage(self, columns: dict[str, Any]) -> dict[str, Array]:
+        """Those of the rows whose key is stored: columns i (row), and of what is stored `_KNOWN`."""
+        n = len(columns["series"])
+        await self._conn.execute("TRUNCATE staged")
+        await self.copy_in(
+            "staged",
+            {
+                "i": ("int4", np.arange(n)),
+                "series": ("int4", columns["series"]),
+                "start": ("timestamptz", columns["start"]),
+                "known_to": ("timestamptz", columns["received"]),
+            },
+        )
+        if n >= ANALYZE_FROM:
+            await self._conn.execute("ANALYZE staged")
+        low, high = timestamp(columns["start"].min()), timestamp(columns["start"].max())
+        return await self.copy_out(
+            f"SELECT s.i, {', '.join(f'r.{name}' for name in _KNOWN)} FROM staged s JOIN readings r"
+            f" ON r.series = s.series AND r.start = s.start WHERE r.start BETWEEN {low} AND {high}",
+            {"i": "int4"} | _KNOWN,
+        )
+
+    async def _to_history(self, rows: Array) -> None:
+        names = ", ".join(f"r.{name}" for name in READINGS)
+        await self._conn.execute(
+            f"INSERT INTO readings_history ({', '.join(READINGS)}, known_to) SELECT {names}, s.known_to"
+            " FROM readings r JOIN staged s"
+            " ON r.series = s.series AND r.start = s.start WHERE s.i = ANY(%s)",
+            [rows.tolist()],
+        )
+        await self._conn.execute(
+            "DELETE FROM readings r USING staged s WHERE r.series = s.series AND r.start = s.start AND s.i = ANY(%s)",
+            [rows.tolist()],
+        )
+
+    async def _put_places(self, series: Array, start: Array, lon: Array, lat: Array) -> None:
+        await self._conn.execute(
+            "INSERT INTO reading_places SELECT series, to_timestamp(start / 1000.0), lon, lat"
+            " FROM unnest(%s::integer[], %s::bigint[], %s::float8[], %s::float8[]) AS p (series, start, lon, lat)"
+            " ON CONFLICT (series, start) DO UPDATE SET lon = excluded.lon, lat = excluded.lat",
+            [series.tolist(), start.tolist(), lon.tolist(), lat.tolist()],
+        )
+
+    async def newest(self, series: Sequence[int]) -> dict[str, Array]:
+        """The newest reading of each series: columns series, start, period_s, received (times epoch ms)."""
+        ids = sql.Literal(list(series)).as_string(self._conn)
+        return await self.copy_out(
+            f"SELECT s.id, r.start, r.period_s, r.received FROM unnest({ids}::integer[]) AS s (id), LATERAL"
+            " (SELECT start, period_s, received FROM readings WHERE series = s.id ORDER BY start DESC LIMIT 1) r",
+            {"series": "int4", "start": "timestamptz", "period_s": "int4", "received": "timestamptz"},
+        )
+
+    async def readings_between(self, series: Array, begin: Array, end: Array) -> dict[str, Array]:
+        """The stored readings of k ranges [begin, end) (epoch ms) of series: columns of `_LOADED`."""
+        if not len(series):
+            return {name: np.zeros(0, np.int64) for name in _LOADED}
+        names = ", ".join(f"r.{name}" for name in _LOADED)
+        ranges = ", ".join(
+            sql.Literal(column.tolist()).as_string(self._conn) + kind
+            for column, kind in ((series, "::integer[]"), (begin, "::bigint[]"), (end, "::bigint[]"))
+        )
+        return await self.copy_out(
+            f"SELECT {names} FROM unnest({ranges}) AS w (series, low, high), LATERAL (SELECT * FROM readings"
+            " WHERE series = w.series AND start >= to_timestamp(w.low / 1000.0)"
+            " AND start < to_timestamp(w.high / 1000.0)"
+            f" AND start >= {timestamp(begin.min())} AND start < {timestamp(end.max())}) r",
+            _LOADED,
+        )
+
+
+def _occurrences(series: Array, start: Array) -> list[Array]:
+    """Row numbers split so that no part has a key twice: first occurrences, second ones, ..."""
+    order = np.lexsort((np.arange(len(series)), start, series))
+    first = np.ones(len(order), bool)
+    first[1:] = (series[order][1:] != series[order][:-1]) | (start[order][1:] != start[order][:-1])
+    begin = np.maximum.accumulate(np.where(first, np.arange(len(order)), 0))
+    number = np.arange(len(order)) - begin
+    return [np.sort(order[number == k]) for k in range(int(number.max(initial=-1)) + 1)]
+
+
+def _compare(came: dict[str, Any], known: dict[str, Array]) -> tuple[Array, Array]:
+    """(replaces, conflicts): masks (n) of rows that came, against those stored of the same key (`known["i"]` says of
+    which). What replaces gets its `rev`: above the stored one.
+
+    A higher `source_rev` is the sensor's correction. The same one with a `rev` above it and other flags is an
+    amendment by our rules; with another value it is a conflict; else a repeat, as a lower one is.
+    """
+    i = known["i"]
+    replaces, conflicts = np.zeros(len(came["rev"]), bool), np.zeros(len(came["rev"]), bool)
+    source_rev = came["source_rev"][i]
+    same = source_rev == known["source_rev"]
+    equal = _equal(came["value"][i], known["value"])
+    judged = (came["flag"][i] != known["flag"]) | (came["tests"][i] != known["tests"])
+    amends = same & equal & judged & (came["rev"][i] > source_rev)
+    replaces[i] = (source_rev > known["source_rev"]) | amends
+    conflicts[i] = same & ~equal
+    came["rev"] = came["rev"].copy()
+    came["rev"][i] = np.where(replaces[i], np.maximum(came["rev"][i], known["rev"] + 1), came["rev"][i])
+    return replaces, conflicts
+
+
+def _equal(a: Array, b: Array) -> Array:
+    equal: Array = (a == b) | (np.isnan(a) & np.isnan(b))
+    return equal
