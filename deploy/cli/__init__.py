@@ -21,6 +21,7 @@ COMMANDS = {
     "watch": "watch",
     "sensors": "sensors",
     "import": "imports",
+    "index": "index",
 }
 GROUPS = {"sensors": "The sensors of the city folder."}
 
