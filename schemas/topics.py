@@ -13,6 +13,10 @@ DEAD_LETTERS = "dead-letters"
 WINDOWS = "windows"
 INDEX = "index"
 AMENDED = "readings.amended"
+REPLAYED = "dead-letters.replayed"
+
+DEAD_LETTERS_MAX_BYTES = 1024**3
+"""Dead letters are kept however old, until they are so many bytes; then the oldest go, by whole segments of Kafka."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,14 @@ TOPICS: dict[str, Topic] = {
         Topic(INDEX, 0, "none: the partition of their sensor", "schemas.published, kind index"),
         Topic(AMENDED, 0, "none: the partition of their sensor", "schemas.published, kind readings.amended"),
         Topic(SENSORS, 1, "dataset/sensor@valid_from", "schemas.registry.Registration as JSON", retained=True),
-        Topic(DEAD_LETTERS, 1, "none", "schemas.dead_letters.DeadLetter as MessagePack"),
+        Topic(
+            DEAD_LETTERS,
+            1,
+            "none",
+            "schemas.dead_letters.DeadLetter as MessagePack",
+            config={"retention.ms": "-1", "retention.bytes": str(DEAD_LETTERS_MAX_BYTES)},
+        ),
+        Topic(REPLAYED, 1, "offset of a dead letter", "JSON {at: epoch ms}", retained=True),
     )
 }
 

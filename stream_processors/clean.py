@@ -218,4 +218,6 @@ def _reject(batch: Readings, i: int, reason: str, detail: str) -> Reject:
     row |= {
         name: getattr(batch, name)[i].item() for name in ("start", "period_s", "value", "rev", "origin", "received")
     }
+    if batch.lon is not None and batch.lat is not None and np.isfinite(batch.lon[i]):
+        row |= {"lon": batch.lon[i].item(), "lat": batch.lat[i].item()}
     return Reject(reason, f"{reason}: {detail}: {json.dumps(row)}", row)

@@ -22,8 +22,12 @@ COMMANDS = {
     "sensors": "sensors",
     "import": "imports",
     "index": "index",
+    "dead-letters": "dead_letters",
 }
-GROUPS = {"sensors": "The sensors of the city folder."}
+GROUPS = {
+    "sensors": "The sensors of the city folder.",
+    "dead-letters": "What was refused: list, show, replay.",
+}
 
 
 def build(names: list[str]) -> typer.Typer:

@@ -29,12 +29,12 @@ class RawWriter:
     def __init__(self, settings: Settings, producer: AIOKafkaProducer, partitions: int) -> None:
         self._topic = settings.kafka_topic_prefix + topics.RAW
         self._producer = producer
-        self._partitions = partitions
+        self.partitions = partitions
         self.last: dict[int, int] = {}
 
     async def send(self, batch: Readings) -> "list[asyncio.Future[Any]]":
         """Hand a batch over, in the order of its rows for each sensor; each future is Kafka's word for a record."""
-        of_sensor = np.array([topics.partition_of(*sensor, self._partitions) for sensor in batch.sensors])
+        of_sensor = np.array([topics.partition_of(*sensor, self.partitions) for sensor in batch.sensors])
         part = of_sensor[batch.sensor] if len(batch) else np.zeros(0, np.int64)
         sent = []
         for number in np.unique(part).tolist():

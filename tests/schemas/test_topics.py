@@ -29,14 +29,16 @@ def test_sensors_spread_over_the_partitions() -> None:
 
 def test_topics_are_listed_by_their_names() -> None:
     assert set(TOPICS) == {
-        "readings.raw", "readings.clean", "sensors", "dead-letters", "windows", "index", "readings.amended",
+        "readings.raw", "readings.clean", "sensors", "dead-letters", "dead-letters.replayed", "windows", "index",
+        "readings.amended",
     }  # fmt: skip
     assert all(name == topic.name for name, topic in TOPICS.items())
 
 
 def test_the_data_topics_have_the_partitions_of_the_settings() -> None:
     """All alike: a clean record goes to the partition of its raw one, published rows to that of their sensor."""
-    assert {name for name, topic in TOPICS.items() if topic.partitions == 1} == {topics.SENSORS, topics.DEAD_LETTERS}
+    single = {topics.SENSORS, topics.DEAD_LETTERS, topics.REPLAYED}
+    assert {name for name, topic in TOPICS.items() if topic.partitions == 1} == single
     assert {topic.partitions for topic in TOPICS.values()} == {0, 1}
 
 
@@ -54,6 +56,13 @@ def test_data_is_deleted_after_the_retention_and_the_registry_never() -> None:
     sensors = topic_config(TOPICS[topics.SENSORS], retention_h=168)
     assert sensors["cleanup.policy"] == "compact"
     assert "retention.ms" not in sensors
+
+
+def test_dead_letters_are_kept_by_their_bytes_and_not_by_their_age() -> None:
+    letters = topic_config(TOPICS[topics.DEAD_LETTERS], retention_h=1)
+    assert (letters["cleanup.policy"], letters["retention.ms"]) == ("delete", "-1")
+    assert letters["retention.bytes"] == str(1024**3)
+    assert topic_config(TOPICS[topics.REPLAYED], retention_h=1)["cleanup.policy"] == "compact"
 
 
 def test_a_topics_own_configuration_wins() -> None:
