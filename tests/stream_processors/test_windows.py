@@ -258,8 +258,7 @@ def test_a_clock_that_was_ahead_does_not_silence_sensors_for_ever() -> None:
     assert starts(windows.close({0: 50 * MINUTE})[0]) == [15]
 
 
-@settings(max_examples=200)
-@settings(deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_any_order_and_cut_ends_with_the_windows_of_the_readings(data: st.DataObject) -> None:
     """However readings are shuffled and cut into batches: closed rows, made again where marked, equal the truth."""
