@@ -26,6 +26,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "unknown-parameter": (400, "The query has a parameter that this address does not know."),
     "bad-parameter": (400, "A parameter's value can't be read; `remedy` shows what can."),
     "repeated-parameter": (400, "A parameter that takes one value was given twice."),
+    "contradictory-parameters": (400, "Parameters that can't be meant together; `remedy` says what goes."),
     "bad-range": (400, "`from` is not before `to`."),
     "bad-cursor": (400, "The cursor was not made by this server, or for other parameters."),
     "unknown-dataset": (404, "There is no such dataset; `remedy` lists those there are."),

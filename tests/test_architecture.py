@@ -338,13 +338,16 @@ COVERED_BY: dict[str, tuple[str, ...]] = {
         "api/queries/pool.py", "api/queries/readings.py", "api/queries/series.py", "api/queries/windows.py",
         "api/routes/history.py", "api/state.py",
     ),
+    "tests/integration/test_grammar.py": (  # compared with polars over the same rows
+        "api/aggregates.py", "api/history.py", "api/queries/aggregates.py",
+    ),
     "tests/integration/test_live.py": (  # the real processes, from MQTT to the websocket
         "api/live/clock.py", "api/live/routes.py", "api/live/tail.py", "api/live/metrics.py", "api/queries/latest.py",
     ),
     "tests/api/live/test_hub.py": ("api/live/filters.py",),
     "tests/api/live/test_hub_property.py": ("api/live/groups.py",),
     "tests/api/live/test_messages.py": ("api/live/frames.py",),
-    "tests/api/test_formats.py": ("api/rows.py",),
+    "tests/api/test_formats.py": ("api/arrow.py", "api/columns.py", "api/rows.py", "api/streams.py"),
     "tests/api/test_openapi.py": ("api/examples.py",),
 }  # fmt: skip
 
