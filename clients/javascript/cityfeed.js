@@ -433,10 +433,8 @@ export class CityFeed {
   rows({ ch, seq, cursor, replay = false }, found, n_conflated) {
     const subscription = this.channels.get(ch);
     if (!subscription || subscription.state === 'asked') return; // of the subscription before, on the same channel
-    if (!replay) {
-      if (seq[0] !== subscription.seq + 1) return this.gap(subscription, seq[0]);
-      subscription.seq = seq[1];
-    }
+    if (seq[0] !== subscription.seq + 1) return this.gap(subscription, seq[0]);
+    subscription.seq = seq[1];
     subscription.gaps = 0;
     if (subscription.state === 'snapshot' && !subscription.parts) subscription.state = 'live'; // this topic has none
     if (subscription.state === 'live') subscription.cursor = cursor;
@@ -480,7 +478,7 @@ export class CityFeed {
   heartbeat({ t, cursors = {}, lag_ms = 0 }) {
     for (const [ch, cursor] of Object.entries(cursors)) {
       const subscription = this.channels.get(Number(ch));
-      if (subscription?.state === 'live') subscription.cursor = /** @type {string} */ (cursor);
+      if (subscription?.state === 'live' && !subscription.past) subscription.cursor = /** @type {string} */ (cursor);
     }
     this.tell({ type: 'heartbeat', t, lag_ms, rows: [] });
   }

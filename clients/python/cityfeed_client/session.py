@@ -174,7 +174,8 @@ class Session:
                 yield from self._replayed(message)
             case messages.Hb():
                 for ch, cursor in message.cursors.items():
-                    if (known := self._channels.get(ch)) is not None and known._state == "live":
+                    known = self._channels.get(ch)
+                    if known is not None and known._state == "live" and known.replay is None:
                         known.cursor = cursor
                 yield events.Heartbeat(t=message.t, lag_ms=message.lag_ms)
             case messages.Status():
@@ -228,11 +229,10 @@ class Session:
         if subscription is None or subscription._state == "asked":
             return  # of the subscription before this one, on the same channel
         first, last = message.seq
-        if not message.replay:
-            if first != subscription._seq + 1:
-                yield from self._gap(subscription, first)
-                return
-            subscription._seq = last
+        if first != subscription._seq + 1:
+            yield from self._gap(subscription, first)
+            return
+        subscription._seq = last
         subscription._gaps = 0
         if subscription._state == "snapshot" and not subscription._parts:
             subscription._state = "live"  # no snapshot comes: this topic has none
