@@ -13,6 +13,8 @@ from typing import Annotated
 import msgspec
 
 from schemas.errors import CityFolderError
+from schemas.indices.hourly import INDICES
+from schemas.indices.stored import METRICS as INDEX_METRICS
 from schemas.quantities import QUANTITIES
 from schemas.readings import DATASET_PATTERN, RESERVED_DATASETS, PeriodS
 from schemas.toml_files import Path, TomlFile
@@ -52,7 +54,8 @@ class Dataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `lateness_s`: a window closes when the sensor's watermark has passed its end by so much. `silence_s`: a
     sensor that sent nothing for so long has its windows closed by ticks. `accept_since`: readings before it
-    (RFC 3339) go to the dead letters.
+    (RFC 3339) go to the dead letters. `indices`: the air quality indices that are made of its pollutants.
+    `index_metrics`: which metric feeds a pollutant, such as {pm25 = "pm25-corr"}; else the pollutant as measured.
     """
 
     id: str
@@ -72,10 +75,17 @@ class Dataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     silence_s: int = 900
     accept_since: datetime = datetime(2000, 1, 1, tzinfo=UTC)
     keywords: tuple[str, ...] = ()
+    indices: tuple[str, ...] = tuple(INDICES)
+    index_metrics: dict[str, str] = {}
 
     def accept_since_ms(self) -> int:
         """`accept_since` in epoch ms UTC."""
         return (self.accept_since - _EPOCH) // timedelta(milliseconds=1)
+
+    def index_inputs(self) -> dict[str, str]:
+        """The metric that feeds each pollutant of the dataset's indices."""
+        pollutants = dict.fromkeys(metric for name in self.indices for metric in INDICES[name].pollutants)
+        return {pollutant: self.index_metrics.get(pollutant, pollutant) for pollutant in pollutants}
 
 
 def shipped_files() -> dict[str, str]:
@@ -119,6 +129,18 @@ def _mistakes(dataset: Dataset, stem: str) -> Iterator[tuple[Path, str]]:
             yield (field,), f"{field} must not be negative"
     if dataset.accept_since.tzinfo is None:
         yield ("accept_since",), "accept_since needs an offset, such as 2000-01-01T00:00:00Z"
+    for name in dataset.indices:
+        if name not in INDICES:
+            yield ("indices",), f"there is no index {name!r}; there are {', '.join(INDICES)}"
+    pollutants = {metric for index in INDICES.values() for metric in index.pollutants}
+    for pollutant, source in dataset.index_metrics.items():
+        if pollutant not in pollutants:
+            yield (
+                ("index_metrics", pollutant),
+                f"no index is made of {pollutant!r}; of {', '.join(sorted(pollutants))}",
+            )
+        elif source not in INDEX_METRICS:
+            yield ("index_metrics", pollutant), f"{source!r} can't feed an index; {', '.join(INDEX_METRICS)} can"
     if not dataset.metrics:
         yield ("metrics",), "a dataset has at least one metric; add a table such as [metrics.pm25]"
     for name, metric in dataset.metrics.items():

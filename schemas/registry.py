@@ -80,6 +80,7 @@ class Registry:
     """All registrations, folded in the order they came. Lookups of what is not registered give the dataset's."""
 
     datasets: dict[str, Dataset]
+    time_zone: str = "UTC"  # the city's, by whose days some indices go
     _of: dict[tuple[str, str], list[Registration]] = field(default_factory=dict)
     _rules: dict[tuple[str, str, str], SeriesRule] = field(default_factory=dict)
 

@@ -13,7 +13,7 @@ from schemas.readings import Readings
 from stream_processors import metrics
 from stream_processors.chain import Item, follow
 from stream_processors.clean import REASONS
-from stream_processors.owner import Owner, Work, count_closed
+from stream_processors.owner import HOUR_S, Owner, Work, count_closed, index_marks
 from stream_processors.series import Rows, join
 from stream_processors.store import Store
 
@@ -50,16 +50,22 @@ async def _store_readings(work: Work, accepted: list[Item]) -> None:
         slot, columns["start"], columns["period_s"], columns["value"], columns["flag"], columns["received"],
         owner.table.span_ms(slot, columns["period_s"]), columns["origin"],
     )  # fmt: skip
+    standing = rows
     if stored.new.all():
         await work.put_marks(owner.windows.take(rows))
     else:
         put = stored.new | stored.replaced
-        standing = _last_of_each(rows, np.flatnonzero(put))  # of several revs in one flush, only the last is stored
-        await work.put_marks(owner.windows.take(rows.take(standing), rows.take(stored.replaced)))
+        # of several revs in one flush, only the last is stored
+        standing = rows.take(_last_of_each(rows, np.flatnonzero(put)))
+        await work.put_marks(owner.windows.take(standing, rows.take(stored.replaced)))
         _refuse_conflicts(work, accepted, counts, np.flatnonzero(stored.conflict))
         metrics.WINDOWS_REVISED.inc(int(stored.replaced.sum()))
         metrics.WINDOWS_CONFLICTS.inc(int(stored.conflict.sum()))
         metrics.WINDOWS_REPEATS.inc(int((~put & ~stored.conflict).sum()))
+    of_an_hour = standing.span_ms == HOUR_S * 1000  # such a reading is a window itself
+    if of_an_hour.any():
+        hours = standing.take(of_an_hour)
+        await work.put_marks(index_marks(owner.table, HOUR_S, hours.slot, hours.start))
     metrics.WINDOWS_READINGS.inc(int(stored.new.sum()))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from schemas.indices.hourly import OF_QUARTERS
 from schemas.quantities import QUANTITIES
 from schemas.readings import Readings
 from schemas.registry import Registry
@@ -20,7 +21,7 @@ NEVER_MS = -(1 << 60)
 _DTYPE = np.dtype(
     [
         ("id", "i4"), ("part", "i2"), ("sensor", "i4"), ("lateness_ms", "i8"), ("silence_ms", "i8"),
-        ("rule_period_s", "i4"), ("rule_span_s", "i4"), ("weight", "i4"),
+        ("rule_period_s", "i4"), ("rule_span_s", "i4"), ("weight", "i4"), ("feeds_index", "?"), ("feeds_quarters", "?"),
     ]
 )  # fmt: skip
 
@@ -131,6 +132,9 @@ class SeriesTable:
         row["silence_ms"] = (dataset.silence_s if dataset else DEFAULT_SILENCE_S) * 1000
         row["rule_period_s"] = rule.period_s
         row["rule_span_s"] = max(rule.period_s, rule.cadence_s)
+        inputs = dataset.index_inputs() if dataset else {}
+        fed = [pollutant for pollutant, metric in inputs.items() if metric == key[2]]
+        row["feeds_index"], row["feeds_quarters"] = bool(fed), not OF_QUARTERS.isdisjoint(fed)
 
     def _link_weight(self, key: Key) -> None:
         """A series and the one that weighs it may come in either order."""

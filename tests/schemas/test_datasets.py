@@ -101,6 +101,9 @@ UNDER = LINES["[metrics.noise]"]  # the metric's keys are on the lines under it
         ("suspect = [20, 130]", "suspect = [5, 5]", UNDER + 5, "metrics.noise: suspect must be [low, high]"),
         ("suspect = [20, 130]", "suspect = [-1, 99]", UNDER + 5, "must lie within the fail span, [0, 200]"),
         ("[-999]", "[-9, -99, -999, 0, 1]", UNDER + 6, "metrics.noise.sentinels: expected `array` of length <= 4"),
+        ("lateness_s = 60", 'indices = ["caqi"]', 13, "there is no index 'caqi'; there are us-aqi, nowcast"),
+        ("lateness_s = 60", 'index_metrics = { noise = "pm25" }', 13, "no index is made of 'noise'; of co, no2"),
+        ("lateness_s = 60", 'index_metrics = { pm25 = "noise" }', 13, "'noise' can't feed an index; pm25, pm10"),
         ('"No sound is recorded."', '"No sound', 18, "not TOML: "),
     ],
 )  # fmt: skip
@@ -116,6 +119,13 @@ def test_impossible_parameters_are_refused_with_file_line_and_reason(old: str, n
 def test_a_dataset_without_metrics_is_a_mistake() -> None:
     with pytest.raises(CityFolderError, match=r"noise\.toml:20: a dataset has at least one metric"):
         parse_datasets({"noise.toml": GOOD[: GOOD.index("[metrics.noise]")] + "[metrics]\n"})
+
+
+def test_a_dataset_says_what_feeds_its_indices() -> None:
+    assert SHIPPED["air-quality"].index_inputs()["o3"] == "o3"
+    text = GOOD.replace("lateness_s = 60", 'indices = ["nowcast"]\nindex_metrics = { pm25 = "pm25-corr" }')
+    fed = parse_datasets({"noise.toml": text})["noise"].index_inputs()
+    assert fed == {"pm25": "pm25-corr", "pm10": "pm10", "o3": "o3"}
 
 
 def test_every_mistake_of_every_file_is_told() -> None:
