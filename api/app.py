@@ -11,6 +11,7 @@ from starlette.middleware.gzip import GZipMiddleware
 import api.live.routes
 import api.portal
 from api import docs, openapi, problems
+from api.catalog.facts import CatalogFacts
 from api.cursor import Cursors, load_key
 from api.head import Head
 from api.live.hub import Hub
@@ -43,7 +44,9 @@ def make_app(settings: Settings, now_ms: Callable[[], int] = wall_clock_ms) -> F
         title="cityfeed", version=VERSION, docs_url=None, redoc_url=None, openapi_url="/openapi.json",
         lifespan=_lifespan,
     )  # fmt: skip
-    app.state.cityfeed = AppState(settings, city, known, make_pool(settings), latest, hub, cursors, now_ms)
+    app.state.cityfeed = AppState(
+        settings, city, known, make_pool(settings), latest, hub, cursors, CatalogFacts(), now_ms
+    )
     app.state.tail = Tail(settings, known, latest, hub)
     problems.install(app)
     for router in (*ROUTERS, api.live.routes.router, docs.router, api.portal.router):

@@ -57,7 +57,8 @@ _PAGE = ("limit", "cursor", "format")
 
 OPERATIONS: dict[str, Operation] = {
     "datasets": Operation(
-        ("format",), _TABLE, DatasetRow, ListMeta, examples.DATASET, examples.LIST_META, _REFUSED
+        ("q", "category", "department", "type", "format"), _TABLE, DatasetRow, ListMeta, examples.DATASET,
+        examples.LIST_META, _REFUSED,
     ),
     "dataset": Operation(
         ("format",), _TABLE, DatasetRow, ListMeta, examples.DATASET, examples.LIST_META, (*_REFUSED, "unknown-dataset")
@@ -116,6 +117,7 @@ def document(app: FastAPI, settings: Settings) -> dict[str, Any]:
             {"name": "sensors", "description": "What measures, and where."},
             {"name": "now", "description": "The newest value of every series."},
             {"name": "history", "description": "Every reading, and windows of them."},
+            {"name": "catalog", "description": "What there is, for those who harvest catalogs."},
             {"name": "live", "description": "The websocket feed."},
             {"name": "operations", "description": "For those who run it."},
         ],

@@ -66,6 +66,10 @@ class Asked:
     tz: str | None = None
     gaps: bool = False
     as_of_ms: int | None = None
+    q: str = ""
+    category: str = ""
+    department: str = ""
+    data_type: str = ""
 
 
 @dataclass(frozen=True)
@@ -254,6 +258,22 @@ PARAMETERS: dict[str, Parameter] = {
             "cursor", "cursor", str,
             "Where to go on: taken from the `next` link of the page before, with the same filter. Opaque.",
             {"type": "string"}, None, "Follow the `next` link.",
+        ),
+        Parameter(
+            "q", "q", str, "Only datasets that have all these words in title, description, keywords or metrics.",
+            {"type": "string", "maxLength": 200}, "ozone", "q=ozone",
+        ),
+        Parameter(
+            "category", "category", str, "Only datasets of this category.", {"type": "string"}, "Transport",
+            "category=Transport",
+        ),
+        Parameter(
+            "department", "department", str, "Only datasets of this department.", {"type": "string"}, "Transportation",
+            "department=Transportation",
+        ),
+        Parameter(
+            "type", "data_type", str, "Only datasets of this type: demographic, performance or operational.",
+            {"type": "string"}, "operational", "type=operational",
         ),
         Parameter(
             "format", "format", str, "The answer's format; without it, Accept decides.", {"type": "string"}, None,

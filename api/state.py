@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
+from api.catalog.facts import CatalogFacts
 from api.cursor import Cursors
 from api.live.hub import Hub
 from api.live.latest import Latest
@@ -35,6 +36,7 @@ class AppState:
     latest: Latest
     hub: Hub
     cursors: Cursors
+    measured: CatalogFacts
     now_ms: Callable[[], int] = wall_clock_ms
 
     def dataset(self, name: str) -> Dataset:

@@ -4,6 +4,7 @@ To add a dataset, add a file that has its id as name; nothing else has to know. 
 start, with file, line and reason.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from importlib import resources
@@ -22,6 +23,8 @@ from schemas.units import conversion
 
 MAX_SENTINELS = 4
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DURATION = re.compile(r"P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?")
+_DURATION_S = (365 * 86_400, 30 * 86_400, 7 * 86_400, 86_400, 3600, 60, 1)
 
 
 class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -56,6 +59,8 @@ class Dataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sensor that sent nothing for so long has its windows closed by ticks. `accept_since`: readings before it
     (RFC 3339) go to the dead letters. `indices`: the air quality indices that are made of its pollutants.
     `index_metrics`: which metric feeds a pollutant, such as {pm25 = "pm25-corr"}; else the pollutant as measured.
+    `update_frequency` is an ISO 8601 duration. `automated`: no person is needed
+    for an update. `hvd_category` is the address of the EU's category of high-value datasets, where it is one.
     """
 
     id: str
@@ -77,6 +82,8 @@ class Dataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keywords: tuple[str, ...] = ()
     indices: tuple[str, ...] = tuple(INDICES)
     index_metrics: dict[str, str] = {}
+    automated: bool = True
+    hvd_category: str = ""
 
     def accept_since_ms(self) -> int:
         """`accept_since` in epoch ms UTC."""
@@ -86,6 +93,14 @@ class Dataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The metric that feeds each pollutant of the dataset's indices."""
         pollutants = dict.fromkeys(metric for name in self.indices for metric in INDICES[name].pollutants)
         return {pollutant: self.index_metrics.get(pollutant, pollutant) for pollutant in pollutants}
+
+
+def duration_s(text: str) -> int | None:
+    """Seconds of an ISO 8601 duration (a month as 30 days, a year as 365), None for what is none."""
+    found = _DURATION.fullmatch(text)
+    if found is None or not any(found.groups()):
+        return None
+    return sum(int(n) * seconds for n, seconds in zip(found.groups(), _DURATION_S, strict=True) if n)
 
 
 def shipped_files() -> dict[str, str]:
@@ -127,6 +142,10 @@ def _mistakes(dataset: Dataset, stem: str) -> Iterator[tuple[Path, str]]:
     for field in ("lateness_s", "silence_s"):
         if getattr(dataset, field) < 0:
             yield (field,), f"{field} must not be negative"
+    if duration_s(dataset.update_frequency) is None:
+        yield ("update_frequency",), "update_frequency is an ISO 8601 duration, such as PT5M or P1D"
+    if dataset.hvd_category and not dataset.hvd_category.startswith("http"):
+        yield ("hvd_category",), "hvd_category is an address, such as http://data.europa.eu/bna/c_dd313021"
     if dataset.accept_since.tzinfo is None:
         yield ("accept_since",), "accept_since needs an offset, such as 2000-01-01T00:00:00Z"
     for name in dataset.indices:

@@ -315,6 +315,7 @@ COVERED_BY: dict[str, tuple[str, ...]] = {
     "tests/integration/test_gateway.py": (  # the real process, its servers, kills and outages
         "ingest_gateway/gateway.py", "ingest_gateway/main.py", "ingest_gateway/metrics.py",
     ),
+    "tests/integration/test_catalog.py": ("api/queries/catalog.py",),
     "tests/integration/test_gateway_publish.py": ("ingest_gateway/publish.py",),
     "tests/integration/test_chain.py": (  # the real processes: a week of data, kills, late readings
         "stream_processors/clean_role.py", "stream_processors/main.py", "stream_processors/metrics.py",

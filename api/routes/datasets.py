@@ -4,6 +4,7 @@ from fastapi import APIRouter, Request, Response
 
 from api import formats, params, state
 from api.answers import answer
+from api.catalog.entry import search
 from api.openapi import OPERATIONS, route
 from api.rows import DatasetRow, ListMeta, MetricRow
 from api.state import AppState
@@ -18,9 +19,11 @@ MAX_AGE_S = 60
 
 @router.get("/v1/datasets", **route("datasets"))
 async def datasets(request: Request) -> Response:
-    """All datasets."""
+    """All datasets, or those that a search finds."""
     here = state.of(request)
-    found = sorted(here.city.datasets.values(), key=lambda dataset: dataset.id)
+    asked = params.read(OPERATIONS["datasets"].parameters, request.query_params.multi_items())
+    found = search(here.city.datasets.values(), asked.q, asked.category, asked.department, asked.data_type)
+    found.sort(key=lambda dataset: dataset.id)
     return _answer(request, "datasets", found)
 
 
@@ -43,6 +46,7 @@ def dataset_row(here: AppState, dataset: Dataset, base_url: str) -> DatasetRow:
     """What the API says of a dataset."""
     url = f"{base_url}/v1/{dataset.id}"
     links = {noun: f"{url}/{noun}" for noun in ("sensors", "latest", "readings", "windows")}
+    links["catalog"] = f"{base_url}/catalog/{dataset.id}"
     privacy = dataset.privacy
     return DatasetRow(
         dataset.id,

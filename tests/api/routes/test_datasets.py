@@ -26,3 +26,13 @@ async def test_one_dataset_with_its_dictionary(tmp_path: Path) -> None:
     speed = next(m for m in row["metrics"] if m["metric"] == "speed")
     assert (speed["name"], speed["unit"], speed["period_s"], speed["period_rule"]) == ("Speed", "km/h", 300, "mean")
     assert speed["fail"] == [0, 250]
+
+
+async def test_a_search_finds_words_and_fields(tmp_path: Path) -> None:
+    async def ids(query: str) -> list[str]:
+        return [d["id"] for d in (await get(tmp_path, f"/v1/datasets?{query}"))["data"]]
+
+    assert await ids("q=ozone") == ["air-quality"]
+    assert await ids("category=transport&type=operational") == ["traffic"]
+    assert await ids("department=none") == []
+    assert (await get(tmp_path, "/v1/datasets?categry=x"))["remedy"].startswith("Use 'category'")
