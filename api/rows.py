@@ -4,14 +4,14 @@ The OpenAPI document is made from these classes, so a field's description and ex
 is not there is null (in CSV: empty).
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
-from schemas.flags import Test
+from schemas.flags import Test, fired_tests
 
-TESTS = {str(int(test)): (test.name or "").lower().replace("_", "-") for test in Test}
+TESTS = {str(int(test)): fired_tests(test)[0] for test in Test}
 """The bits of `tests`, as `meta.tests` has them."""
 
 Moment = Annotated[
@@ -212,6 +212,16 @@ class MetricRow(msgspec.Struct, frozen=True):
     cadence_s: int
     fail: Annotated[list[float] | None, Meta(description="Outside [low, high] a reading fails.")]
     suspect: Annotated[list[float] | None, Meta(description="Outside [low, high] it is suspect.")]
+    quality: Annotated[
+        dict[str, Any],
+        Meta(
+            description="The other quality rules' parameters, by rule; docs/quality.md.",
+            examples=[{"spike": {"suspect": 60.0, "fail": 120.0, "method": "differential"}}],
+        ),
+    ]
+    sensors: Annotated[
+        dict[str, Any], Meta(description="By sensor, the parameters that are other ones for it.", examples=[{}])
+    ]
 
 
 class DatasetRow(msgspec.Struct, frozen=True):

@@ -1,5 +1,8 @@
 """`GET /v1/datasets` and `GET /v1/{dataset}`: what there is, with licence and data dictionary."""
 
+from typing import Any
+
+import msgspec
 from fastapi import APIRouter, Request, Response
 
 from api import formats, params, state
@@ -9,6 +12,7 @@ from api.openapi import OPERATIONS, route
 from api.rows import DatasetRow, ListMeta, MetricRow
 from api.state import AppState
 from schemas.datasets import Dataset, Metric
+from schemas.quality import Quality
 from schemas.quantities import QUANTITIES
 from schemas.units import ALIASES, canonical_unit
 
@@ -62,13 +66,13 @@ def dataset_row(here: AppState, dataset: Dataset, base_url: str) -> DatasetRow:
         dataset.update_frequency,
         list(dataset.keywords),
         {"reviewed": privacy.reviewed, "reviewer": privacy.reviewer, "rule": privacy.rule},
-        [_metric(name, metric) for name, metric in dataset.metrics.items()],
+        [_metric(dataset, name, metric) for name, metric in dataset.metrics.items()],
         len(here.metrics_by_sensor(dataset.id)),
         {"self": url} | links,
     )
 
 
-def _metric(name: str, metric: Metric) -> MetricRow:
+def _metric(dataset: Dataset, name: str, metric: Metric) -> MetricRow:
     quantity = QUANTITIES.get(name)
     unit = canonical_unit(name)
     return MetricRow(
@@ -83,4 +87,13 @@ def _metric(name: str, metric: Metric) -> MetricRow:
         metric.cadence_s,
         metric.fail and list(metric.fail),
         metric.suspect and list(metric.suspect),
+        _parameters(metric, without=("fail", "suspect")),
+        {sensor: _parameters(own[name]) for sensor, own in dataset.sensors.items() if name in own},
     )
+
+
+def _parameters(quality: Quality, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The rules' parameters that are set."""
+    rules = {field: getattr(quality, field) for field in Quality.__struct_fields__ if field not in without}
+    found: dict[str, Any] = msgspec.to_builtins({name: rule for name, rule in rules.items() if rule})
+    return found

@@ -66,7 +66,9 @@ def test_the_shipped_datasets_have_what_the_sample_data_measure() -> None:
 
 def test_a_file_becomes_a_dataset() -> None:
     noise = parse_datasets({"datasets/noise.toml": GOOD})["noise"]
-    assert noise.metrics == {"noise": Metric("dB(A)", 60, 60, "", (0.0, 200.0), (20.0, 130.0), (-999.0,))}
+    assert noise.metrics == {
+        "noise": Metric(unit="dB(A)", period_s=60, cadence_s=60, fail=(0, 200), suspect=(20, 130), sentinels=(-999,))
+    }
     assert noise.accept_since == datetime(2001, 2, 3, 4, 5, 6, 7000, UTC)
     assert noise.accept_since_ms() == 981_173_106_007
     assert (noise.lateness_s, noise.silence_s) == (60, 900)
