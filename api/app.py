@@ -10,6 +10,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 import api.live.routes
 import api.portal
+import api.sensorthings.routes
 from api import docs, openapi, problems
 from api.catalog.facts import CatalogFacts
 from api.cursor import Cursors, load_key
@@ -20,6 +21,7 @@ from api.live.tail import Tail
 from api.metrics import Measured
 from api.queries.pool import make_pool
 from api.routes import ROUTERS
+from api.sensorthings.reader import Reader
 from api.state import AppState, wall_clock_ms
 from schemas import registry
 from schemas.city import read_city
@@ -44,12 +46,12 @@ def make_app(settings: Settings, now_ms: Callable[[], int] = wall_clock_ms) -> F
         title="cityfeed", version=VERSION, docs_url=None, redoc_url=None, openapi_url="/openapi.json",
         lifespan=_lifespan,
     )  # fmt: skip
-    app.state.cityfeed = AppState(
-        settings, city, known, make_pool(settings), latest, hub, cursors, CatalogFacts(), now_ms
-    )
+    pool = make_pool(settings)
+    app.state.cityfeed = AppState(settings, city, known, pool, latest, hub, cursors, CatalogFacts(), now_ms)
+    app.state.sensorthings = Reader(pool, city.datasets, cursors, settings.page_limit_max)
     app.state.tail = Tail(settings, known, latest, hub)
     problems.install(app)
-    for router in (*ROUTERS, api.live.routes.router, docs.router, api.portal.router):
+    for router in (*ROUTERS, api.live.routes.router, api.sensorthings.routes.router, docs.router, api.portal.router):
         app.include_router(router)
     app.mount(docs.FILES_AT, docs.files)
     app.openapi = openapi.cached(app, settings)  # type: ignore[method-assign]

@@ -353,6 +353,12 @@ COVERED_BY: dict[str, tuple[str, ...]] = {
     "tests/integration/test_grammar.py": (  # compared with polars over the same rows
         "api/aggregates.py", "api/history.py", "api/queries/aggregates.py",
     ),
+    "tests/integration/test_sensorthings.py": (  # on a real database
+        "api/queries/sensorthings/entities.py", "api/queries/sensorthings/filters.py",
+        "api/queries/sensorthings/functions.py", "api/queries/sensorthings/geometry.py",
+        "api/queries/sensorthings/run.py", "api/queries/sensorthings/statements.py", "api/sensorthings/routes.py",
+        "api/sensorthings/reader.py",
+    ),
     "tests/integration/test_live.py": (  # the real processes, from MQTT to the websocket
         "api/live/clock.py", "api/live/routes.py", "api/live/tail.py", "api/live/metrics.py", "api/queries/latest.py",
     ),
