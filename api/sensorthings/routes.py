@@ -8,7 +8,9 @@ from fastapi import APIRouter, Request, Response
 from api import state
 from api.answers import has
 from api.queries.sensorthings.entities import ENTITIES
+from api.sensorthings.paths import no_such
 from api.sensorthings.reader import Reader
+from schemas.quantities import QUANTITIES
 
 router = APIRouter(include_in_schema=False)  # the service describes itself, in the standard's way
 
@@ -30,6 +32,15 @@ async def root(request: Request) -> Response:
     base = state.of(request).base_url(request) + ROOT
     value = [{"name": name, "url": f"{base}/{name}"} for name in ENTITIES]
     return _answer(request, msgspec.json.encode({"value": value, "serverSettings": {"conformance": CONFORMANCE}}))
+
+
+@router.get("/definitions/{metric}")
+async def definition(request: Request, metric: str) -> Response:
+    """What a metric is: the definition of an ObservedProperty that no public vocabulary has."""
+    quantity = QUANTITIES.get(metric)
+    if quantity is None:
+        raise no_such(f"There is no quantity {metric!r}.", f"There are {', '.join(QUANTITIES)}.")
+    return _answer(request, msgspec.json.encode(quantity))
 
 
 @router.get(ROOT + "/{path:path}")

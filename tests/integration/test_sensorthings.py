@@ -211,6 +211,17 @@ async def test_every_property_has_an_address_and_a_bare_value(app: FastAPI, get:
         assert (await client.get(f"{entity['@iot.selfLink']}/nothing")).status_code == 404
 
 
+async def test_definitions_and_descriptions_of_ours_have_a_page(app: FastAPI, get: Get) -> None:
+    async with client_of(app) as client:
+        for plural, name in (("ObservedProperties", "definition"), ("Sensors", "metadata")):
+            ours = [e[name] for e in (await get(plural))["value"] if e[name].startswith("http://city.example/")]
+            assert ours
+            for address in ours:
+                assert (await client.get(address)).status_code in (200, 503), address
+        assert (await client.get("/definitions/volume")).json()["unit"] == "{veh}"
+        assert (await client.get("/definitions/nothing")).status_code == 404
+
+
 async def test_paths_go_through_any_number_of_entities(get: Get) -> None:
     observation = (await get("Observations?$filter=Datastream/Thing/name eq 'New'&$top=1"))["value"][0]
     stream = await get(observation["Datastream@iot.navigationLink"])

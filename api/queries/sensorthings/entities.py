@@ -202,7 +202,7 @@ SENSORS = Entity(
             f"('A model of sensor that measures for ' || coalesce({_DATASET} ->> 'title', {{e}}.dataset))"
         ),
         "encodingType": _text("'text/html'::text"),
-        "metadata": _text("((%(about)s::jsonb ->> 'site') || '/datasets/' || {e}.dataset)"),
+        "metadata": _text("((%(about)s::jsonb ->> 'site') || '/catalog/' || {e}.dataset)"),
         "properties": Property(
             "json", "jsonb_build_object('dataset', {e}.dataset, 'make', {e}.make, 'model', {e}.model)"
         ),
