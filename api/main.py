@@ -68,4 +68,14 @@ def main() -> None:
         timeout_graceful_shutdown=GRACE_S,
         **UVICORN_OPTIONS,
     )
-    Server(config).run([listening])
+    server = Server(config)
+    failures: list[BaseException] = []
+
+    def failed(error: BaseException) -> None:
+        failures.append(error)
+        server.should_exit = True
+
+    app.state.tail.failed = failed
+    server.run([listening])
+    if failures:
+        sys.exit(f"api: the live feed failed ({type(failures[0]).__name__}: {failures[0]}); its log says where")

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
-from api.catalog.facts import CatalogFacts
 from api.cursor import Cursors
+from api.live.groups import Member
 from api.live.hub import Hub
 from api.live.latest import Latest
+from api.live.protocol import Play
 from api.params import nearest
 from api.queries.pool import Pool
 from schemas.city import City
@@ -36,7 +37,7 @@ class AppState:
     latest: Latest
     hub: Hub
     cursors: Cursors
-    measured: CatalogFacts
+    play: Callable[[Member, Play], None]
     now_ms: Callable[[], int] = wall_clock_ms
 
     def dataset(self, name: str) -> Dataset:

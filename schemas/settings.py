@@ -133,6 +133,13 @@ class Settings:
     live_queue_frames: int = _setting(
         256, "Frames kept for a slow client in mode `all`; then it is closed (4208).", "frames", 1
     )
+    live_queue_bytes: int = _setting(
+        8 * 1024 * 1024, "Bytes that wait for a slow live client, over all it asked for; then 4208.", "bytes", 65_536
+    )
+    live_max_connections: int = _setting(20_000, "Live connections of one process; then 4100.", "", 1)
+    live_ring_bytes: int = _setting(
+        64 * 1024 * 1024, "Newest records kept in memory for live clients that come back.", "bytes", 0
+    )
     live_drain_timeout_s: int = _setting(5, "A live client that reads nothing for so long is cut off.", "s", 1)
 
 

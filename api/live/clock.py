@@ -29,6 +29,8 @@ class Clock:
 
     def __init__(self, settings: Settings, hub: Hub, source: Source) -> None:
         self._heartbeat_s = float(settings.live_heartbeat_s)
+        self._shares = min(15, settings.live_heartbeat_s)
+        self._beats = 0
         self._hub = hub
         self._source = source
 
@@ -36,14 +38,17 @@ class Clock:
         """The running timers; cancel them to stop."""
         ticks = [_every(ms / 1000, lambda ms=ms: self._hub.tick(ms)) for ms in TICKS_MS]  # type: ignore[misc]
         others = (
-            _every(self._heartbeat_s, self._beat),
+            _every(self._heartbeat_s / self._shares, self._beat),
             _every(STALL_CHECK_S, self._drop_stalled),
             _every(1.0, self._source.check_silence),
         )
         return [asyncio.create_task(timer) for timer in (*ticks, *others)]
 
     def _beat(self) -> None:
-        self._hub.heartbeat(time.time_ns() // 1_000_000, self._source.lag_ms)
+        """To a share of the connections at a time: a heartbeat to all of them would hold everything up."""
+        share = self._beats % self._shares, self._shares
+        self._beats += 1
+        self._hub.heartbeat(time.time_ns() // 1_000_000, self._source.lag_ms, share)
 
     def _drop_stalled(self) -> None:
         if dropped := self._hub.drop_stalled(time.monotonic()):

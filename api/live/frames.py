@@ -1,4 +1,13 @@
-"""Text frames of RFC 6455 as a server sends them: made once, written to every client that is to have them."""
+"""Frames: what a group sends, made once and written to every client that is to have it, in the client's dialect.
+
+ws     a text frame of RFC 6455 as a server sends it: unmasked, unfragmented
+sse    a server-sent event: `id` is the cursor, `event` the message's type
+json   the message alone, and a comma: a long poll's answer is an array of them
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from api.live.messages import ServerMessage, encode
 
 
 def text_frame(payload: bytes) -> bytes:
@@ -14,3 +23,63 @@ def text_frame(payload: bytes) -> bytes:
 def payload_of(frame: bytes) -> bytes:
     """What `text_frame` was given."""
     return frame[{126: 4, 127: 10}.get(frame[1], 2) :]
+
+
+class Frame:
+    """A message as bytes: its type, the cursor that it carries (empty for none), its JSON."""
+
+    __slots__ = ("_ws", "cursor", "kind", "payload")
+
+    def __init__(self, kind: str, payload: bytes, cursor: str = "") -> None:
+        self.kind = kind
+        self.payload = payload
+        self.cursor = cursor
+        self._ws: bytes | None = None
+
+    @property
+    def ws(self) -> bytes:
+        """As a websocket's text frame; made once."""
+        if self._ws is None:
+            self._ws = text_frame(self.payload)
+        return self._ws
+
+    def sse(self) -> bytes:
+        """As a server-sent event; without a cursor it leaves the client's last id as it is."""
+        head = f"id: {self.cursor}\nevent: {self.kind}\ndata: " if self.cursor else f"event: {self.kind}\ndata: "
+        return b"%b%b\n\n" % (head.encode(), self.payload)
+
+
+DIALECTS: dict[str, Callable[[Frame], bytes]] = {
+    "ws": lambda frame: frame.ws,
+    "sse": Frame.sse,
+    "json": lambda frame: frame.payload + b",",
+}
+
+
+def joined(frames: Sequence[Frame], dialect: str) -> bytes:
+    """Frames that leave together, as one piece of bytes in a dialect of `DIALECTS`."""
+    write = DIALECTS[dialect]
+    return write(frames[0]) if len(frames) == 1 else b"".join(map(write, frames))
+
+
+def message_frame(message: ServerMessage) -> Frame:
+    """A message that is not made of rows."""
+    return Frame(type(message).__struct_config__.tag or "", encode(message), getattr(message, "cursor", ""))  # type: ignore[arg-type]
+
+
+def data_frame(
+    ch: int, seq: tuple[int, int], cursor: str, n_conflated: int, rows: Iterable[bytes], replay: bool = False
+) -> Frame:
+    """A data message of rows that are JSON already; equal to `encode(Data(...))`, without taking the rows in hand."""
+    head = b'{"type":"data","ch":%d,"seq":[%d,%d],"cursor":"%b","n_conflated":%d,%b"d":[' % (
+        ch, *seq, cursor.encode(), n_conflated, b'"replay":true,' if replay else b"",
+    )  # fmt: skip
+    return Frame("data", head + b",".join(rows) + b"]}", cursor)
+
+
+def snapshot_frame(ch: int, part: int, last: bool, cursor: str, rows: Iterable[bytes]) -> Frame:
+    """A part of a snapshot, of rows that are JSON already."""
+    head = b'{"type":"snapshot","ch":%d,"part":%d,"last":%b,"cursor":"%b","d":[' % (
+        ch, part, b"true" if last else b"false", cursor.encode(),
+    )  # fmt: skip
+    return Frame("snapshot", head + b",".join(rows) + b"]}", cursor)

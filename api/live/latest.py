@@ -149,9 +149,19 @@ class Latest:
         self, dataset: str, sensors: Collection[str] | None = None, metrics: Collection[str] | None = None
     ) -> list[LatestRow]:
         """The newest readings of a dataset, ordered by sensor and metric; None means all of them."""
-        chosen = [i for i in self._chosen(dataset, sensors) if metrics is None or self.keys[i][2] in metrics]
-        found = (self.row(i) for i in sorted(chosen, key=self.keys.__getitem__))
+        found = (self.row(i) for i in self.indices(dataset, sensors, metrics))
         return [row for row in found if row is not None]
+
+    def indices(
+        self, dataset: str, sensors: Collection[str] | None = None, metrics: Collection[str] | None = None
+    ) -> list[int]:
+        """The series of a dataset by their indices, ordered by sensor and metric; None means all of them."""
+        chosen = [i for i in self._chosen(dataset, sensors) if metrics is None or self.keys[i][2] in metrics]
+        return sorted(chosen, key=self.keys.__getitem__)
+
+    def newest_start(self, index: int) -> int:
+        """The start of the newest usable reading of a series, `NEVER` where there is none."""
+        return int(self._newest["start"][index])
 
     def _chosen(self, dataset: str, sensors: Collection[str] | None) -> Iterator[int]:
         if sensors is None:

@@ -3,20 +3,22 @@
 Every message is a JSON object with a `type`. Unknown fields are ignored, so that v1 can grow by addition; only a
 filter is strict, for a filter field that is not understood would send more than was asked for.
 
-`Snapshot` and `Data` are generic in their rows: `Row` in the schemas, `msgspec.Raw` (JSON that is already made,
-once for all groups) where they are sent.
+`Snapshot` and `Data` are generic in their rows, for the schemas. They are sent as `frames` joins them, of rows that are
+JSON already.
 """
 
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Generic, Literal, TypeVar
+from typing import Annotated, Generic, Literal, TypeVar
 
 import msgspec
 
 SUBPROTOCOL = "cityfeed.v1.json"
 VERSION = 1
 TICKS_MS = (250, 1000, 5000)
-TOPICS = ("readings",)
+PLACE_FILTERS = ("dataset", "metric", "sensor", "bbox")
+TOPICS: dict[str, tuple[str, ...]] = {"readings": (*PLACE_FILTERS, "flag", "origin")}
+"""The topics and the filters that each takes."""
 
 SubscriptionId = str | int
 R = TypeVar("R")
@@ -26,7 +28,10 @@ class Close:
     """Close codes: 40xx stop, 41xx back off with jitter, 42xx come back now."""
 
     BAD_REQUEST = 4000
+    UNAUTHORIZED = 4001
+    FORBIDDEN = 4003
     VERSION = 4006
+    CAPACITY = 4100
     HELLO_TIMEOUT = 4108
     RATE = 4129
     CONNECTION_LIMIT = 4130
@@ -43,12 +48,16 @@ class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a subscription wants: values of one field are OR, fields are AND, an empty one is no restriction.
 
     `bbox` is [minLon, minLat, maxLon, maxLat] in degrees; minLon > maxLon crosses the antimeridian. `flag`: in
-    mode `latest` 1, 2 and 3 unless asked. `origin` is `live` unless asked.
+    mode `latest` 1, 2 and 3 unless asked. `origin` is `live` unless asked. `width` is for windows, `index` and
+    `category` for indices.
     """
 
     dataset: tuple[str, ...] = ()
     metric: tuple[str, ...] = ()
     sensor: tuple[str, ...] = ()
+    width: tuple[str, ...] = ()
+    index: tuple[str, ...] = ()
+    category: tuple[str, ...] = ()
     bbox: tuple[float, float, float, float] | None = None
     flag: tuple[int, ...] = ()
     origin: tuple[Literal["live", "import"], ...] = ()
@@ -73,6 +82,22 @@ class Subscribe(msgspec.Struct, frozen=True, tag_field="type", tag="subscribe"):
     cursor: str | None = None
 
 
+class Replay(msgspec.Struct, frozen=True, tag_field="type", tag="replay", rename={"from_": "from"}):
+    """Hear stored readings again as they came: those received in [from, to), RFC 3339 with an offset.
+
+    `speed` times as fast as then, or as fast as the client reads. Without `to` it goes on live, in mode `all`. With the
+    cursor of a replay that broke off, and the same words besides, it goes on there.
+    """
+
+    id: SubscriptionId
+    topic: str
+    from_: str
+    to: str | None = None
+    speed: Annotated[float, msgspec.Meta(ge=1, le=600)] | Literal["max"] = 1.0
+    filter: Filter = Filter()
+    cursor: str | None = None
+
+
 class Unsubscribe(msgspec.Struct, frozen=True, tag_field="type", tag="unsubscribe"):
     """End the subscription with this id."""
 
@@ -85,7 +110,7 @@ class Ping(msgspec.Struct, frozen=True, tag_field="type", tag="ping"):
     n: int = 0
 
 
-ClientMessage = Hello | Subscribe | Unsubscribe | Ping
+ClientMessage = Hello | Subscribe | Replay | Unsubscribe | Ping
 
 
 # -- server to client -----------------------------------------------------------------------------------
@@ -135,7 +160,10 @@ class Welcome(msgspec.Struct, frozen=True, tag_field="type", tag="welcome"):
 class Subscribed(msgspec.Struct, frozen=True, tag_field="type", tag="subscribed", omit_defaults=True):
     """The subscription `id` hears channel `ch` from `seq` + 1 on; frames of equal subscriptions have one channel.
 
-    `recovered` answers a cursor (null: none was given): true means nothing was missed.
+    `recovered` answers a cursor (null: none was given): true means that all that was missed comes as `data` with
+    `replay`. False means that it does not, and why: `expired` (kept nowhere any more), `epoch` (the log was made
+    anew), `too_far` (too much, or its store does not answer), `bad_cursor` (not ours, or of another topic). A
+    snapshot follows, and the addresses in `history` have what is between.
     """
 
     id: SubscriptionId
@@ -144,6 +172,7 @@ class Subscribed(msgspec.Struct, frozen=True, tag_field="type", tag="subscribed"
     cursor: str
     recovered: bool | None
     reason: str | None = None
+    history: tuple[str, ...] = ()
 
 
 class Snapshot(msgspec.Struct, Generic[R], frozen=True, tag_field="type", tag="snapshot"):
@@ -156,9 +185,10 @@ class Snapshot(msgspec.Struct, Generic[R], frozen=True, tag_field="type", tag="s
     d: list[R]
 
 
-class Data(msgspec.Struct, Generic[R], frozen=True, tag_field="type", tag="data"):
-    """Readings. `seq` is [from, to]: from == the last to + 1, or something is missing. `n_conflated` readings of
-    this span were superseded by newer ones of their series and are not in `d`.
+class Data(msgspec.Struct, Generic[R], frozen=True, tag_field="type", tag="data", omit_defaults=True):
+    """Rows of the topic. `seq` is [from, to]: from == the last to + 1, or something is missing (numbers may be below
+    zero after a resume). `n_conflated` rows of this span were superseded by newer ones of their series and are not in
+    `d`. `replay`: what was missed, or what was asked for by `replay`.
     """
 
     ch: int
@@ -166,6 +196,15 @@ class Data(msgspec.Struct, Generic[R], frozen=True, tag_field="type", tag="data"
     cursor: str
     n_conflated: int
     d: list[R]
+    replay: bool = False
+
+
+class Replayed(msgspec.Struct, frozen=True, tag_field="type", tag="replayed"):
+    """A replay is over. One without `to` has come to the present: from here on channel `ch` is live."""
+
+    id: SubscriptionId
+    ch: int
+    cursor: str
 
 
 class Hb(msgspec.Struct, frozen=True, tag_field="type", tag="hb"):
@@ -205,13 +244,10 @@ class Pong(msgspec.Struct, frozen=True, tag_field="type", tag="pong"):
     n: int
 
 
-RawSnapshot = Snapshot[msgspec.Raw]
-RawData = Data[msgspec.Raw]
-
-ServerMessage = Welcome | Subscribed | RawSnapshot | RawData | Hb | Status | Error | GoingAway | Pong
+ServerMessage = Welcome | Subscribed | Replayed | Hb | Status | Error | GoingAway | Pong
 DOCUMENTED = (
-    Hello, Subscribe, Unsubscribe, Ping,
-    Welcome, Subscribed, Snapshot[Row], Data[Row], Hb, Status, Error, GoingAway, Pong,
+    Hello, Subscribe, Replay, Unsubscribe, Ping,
+    Welcome, Subscribed, Snapshot[Row], Data[Row], Replayed, Hb, Status, Error, GoingAway, Pong,
 )  # fmt: skip
 """Every message type, as a reader of the protocol sees it."""
 

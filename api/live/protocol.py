@@ -11,12 +11,14 @@
     bad_message             JSON, but not as the message's type has it
     unknown_type            there is no such message
     unknown_topic, bad_filter, bad_tick          see `filters.wish_of`
+    bad_range               a replay's `from` or `to` is no time with offset, or `from` is not before `to`
     duplicate_id            the id is in use
     duplicate               this connection has an equal subscription, under the id in the text
     too_many_subscriptions  the limit is reached
     unknown_id              unsubscribe from what there is not
 
-4130 (too many connections of an address), 4200, 4201 and 4208 are the shell's and the hub's.
+4100 (the process is full), 4130 (too many connections of an address), 4200, 4201 and 4208 are the shell's and the
+hub's.
 """
 
 from collections.abc import Collection
@@ -33,15 +35,17 @@ from api.live.messages import (
     Limits,
     Ping,
     Pong,
+    Replay,
     ServerMessage,
     Subscribe,
     Unsubscribe,
     Welcome,
     decode,
 )
+from api.times import parse_moment
 from schemas.errors import SubscriptionError
 
-CLIENT_TYPES = ("hello", "subscribe", "unsubscribe", "ping")
+CLIENT_TYPES = ("hello", "subscribe", "replay", "unsubscribe", "ping")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,16 @@ class Join:
 
     message: Subscribe
     wish: Wish
+
+
+@dataclass(frozen=True, slots=True)
+class Play:
+    """Replay stored readings to this connection: those received in [from_ms, to_ms), epoch ms; None: and go on."""
+
+    message: Replay
+    wish: Wish
+    from_ms: int
+    to_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +95,7 @@ class Greet:
     message: Welcome
 
 
-Action = Send | Join | Leave | Shut | Greet
+Action = Send | Join | Play | Leave | Shut | Greet
 
 
 class _Envelope(msgspec.Struct):
@@ -100,11 +114,16 @@ class Session:
         self._datasets = datasets
         self._greeted = False
         self._closed = False
-        self._wishes: dict[str | int, Wish] = {}
+        self._wishes: dict[str | int, Wish | None] = {}  # None: a replay
         self._hello_by_s = now_s + hello_timeout_s
         self._ends_s = now_s + max_age_s
         self._tokens = float(self._limits.rate_burst)
         self._filled_s = now_s
+
+    @property
+    def closed(self) -> bool:
+        """Whether `Shut` was said."""
+        return self._closed
 
     @property
     def due_s(self) -> float:
@@ -152,9 +171,9 @@ class Session:
             return self._shut(Close.BAD_REQUEST, "hello comes first")
         if isinstance(message, Ping):
             return [Send(Pong(message.n))]
-        if isinstance(message, Subscribe):
-            return self._subscribe(message)
-        return self._unsubscribe(message)
+        if isinstance(message, Unsubscribe):
+            return self._unsubscribe(message)
+        return self._subscribe(message)
 
     def _hello(self) -> list[Action]:
         if self._greeted:
@@ -162,7 +181,7 @@ class Session:
         self._greeted = True
         return [Greet(self._welcome)]
 
-    def _subscribe(self, message: Subscribe) -> list[Action]:
+    def _subscribe(self, message: Subscribe | Replay) -> list[Action]:
         if isinstance(message.id, str) and len(message.id) > 64:
             return [_error("bad_message", "an id has at most 64 characters")]
         if message.id in self._wishes:
@@ -174,11 +193,28 @@ class Session:
             wish = wish_of(message, self._datasets)
         except SubscriptionError as e:
             return [_error(e.code, str(e), message.id)]
+        if isinstance(message, Replay):
+            return self._replay(message, wish)
         for other, known in self._wishes.items():
             if known == wish:
                 return [_error("duplicate", f"this connection has it already, as {other!r}", message.id)]
         self._wishes[message.id] = wish
         return [Join(message, wish)]
+
+    def _replay(self, message: Replay, wish: Wish) -> list[Action]:
+        try:
+            from_ms = parse_moment(message.from_)
+            to_ms = None if message.to is None else parse_moment(message.to)
+        except ValueError as e:
+            return [_error("bad_range", str(e), message.id)]
+        if to_ms is not None and from_ms >= to_ms:
+            return [_error("bad_range", "`from` is not before `to`", message.id)]
+        # One that goes on live is a subscription of mode `all` from then on.
+        goes_on = to_ms is None and wish not in self._wishes.values()
+        if to_ms is None and not goes_on:
+            return [_error("duplicate", "this connection hears it live already", message.id)]
+        self._wishes[message.id] = wish if goes_on else None
+        return [Play(message, wish, from_ms, to_ms)]
 
     def _unsubscribe(self, message: Unsubscribe) -> list[Action]:
         if self._wishes.pop(message.id, None) is None:

@@ -1,22 +1,20 @@
-"""`WS /v1/live`: the I/O shell around `protocol.Session` and the hub."""
+"""`WS /v1/live`: who may come in; then the connection is `connection.Connection`'s."""
 
 import asyncio
-import contextlib
 import random
 import secrets
-import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import msgspec
 from fastapi import APIRouter, Response, WebSocket
 
 from api.live import metrics
-from api.live.frames import text_frame
-from api.live.groups import Member
-from api.live.hub import Hub
-from api.live.messages import DOCUMENTED, SUBPROTOCOL, VERSION, Close, Limits, Welcome, encode
-from api.live.protocol import Action, Greet, Join, Leave, Send, Session, Shut
+from api.live.connection import Connection
+from api.live.messages import DOCUMENTED, SUBPROTOCOL, VERSION, Close, Limits, Welcome
+from api.live.protocol import Session
 from api.live.serve import EXTENSION, TransportLink
 from schemas.settings import Settings
 
@@ -24,11 +22,8 @@ router = APIRouter()
 
 SCHEMA_PATH = "/v1/live/schema.json"
 MAX_AGE_S = 24 * 3600.0
-RECONNECT_MS = (500, 5_000)
 NODE = secrets.token_hex(4)
 """This process's name in `welcome`."""
-
-_of_address: Counter[str] = Counter()
 
 
 @router.get(SCHEMA_PATH, tags=["live"], summary="JSON Schemas of the live feed's messages", response_model=None)
@@ -41,7 +36,7 @@ async def schema() -> Response:
 
 @router.websocket("/v1/live")
 async def live(ws: WebSocket) -> None:
-    """Speak `cityfeed.v1.json` until either side has enough."""
+    """Accept `cityfeed.v1.json`, and hand the connection over: what comes then needs no request and no task."""
     state = ws.app.state.cityfeed
     link: TransportLink | None = ws.scope.get("extensions", {}).get(EXTENSION)
     if link is None:
@@ -49,73 +44,53 @@ async def live(ws: WebSocket) -> None:
     address = ws.client.host if ws.client else ""
     offered = ws.scope.get("subprotocols", [])
     await ws.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
-    if 0 < state.settings.live_connections_per_address <= _of_address[address]:
-        link.close(Close.CONNECTION_LIMIT, "too many connections from this address")
+    if (refused := open_connections.refusal(address, state.settings)) is not None:
+        link.close(*refused)
         return
-    _of_address[address] += 1
-    metrics.CONNECTIONS.inc()
-    try:
-        await Connection(ws, link, state.hub, _session(ws, state.settings)).run()
-    finally:
+    session = _session(state)
+    opened = session.opened(offered, ws.query_params.keys())
+    ended = open_connections.opened(address)
+    connection = Connection(link, state.hub, session, state.play, ended)
+    link.take_over(connection)
+    connection.act(opened)
+
+
+class OpenConnections:
+    """How many there are, of each address; all ways into the live feed count."""
+
+    def __init__(self) -> None:
+        self.n = 0
+        self._of_address: Counter[str] = Counter()
+
+    def refusal(self, address: str, settings: Settings) -> tuple[int, str] | None:
+        """The close code and reason for one more from an address; None where it may come."""
+        if self.n >= settings.live_max_connections:
+            return Close.CAPACITY, "this process has all the connections that it takes; back off, with jitter"
+        if 0 < settings.live_connections_per_address <= self._of_address[address]:
+            return Close.CONNECTION_LIMIT, "too many connections from this address"
+        return None
+
+    def opened(self, address: str) -> Callable[[], None]:
+        """One more; what is given is to be called at its end."""
+        self.n += 1
+        self._of_address[address] += 1
+        metrics.CONNECTIONS.inc()
+        return partial(self._closed, address)
+
+    def _closed(self, address: str) -> None:
+        self.n -= 1
         metrics.CONNECTIONS.dec()
-        _of_address[address] -= 1
-        if not _of_address[address]:
-            del _of_address[address]
+        self._of_address[address] -= 1
+        if not self._of_address[address]:
+            del self._of_address[address]
 
 
-class Connection:
-    """Moves messages between a websocket, its session and the hub; keeps the session's time."""
-
-    def __init__(self, ws: WebSocket, link: TransportLink, hub: Hub, session: Session) -> None:
-        self._ws = ws
-        self._link = link
-        self._hub = hub
-        self._session = session
-        self._member: Member | None = None
-
-    async def run(self) -> None:
-        """Until the connection is closed."""
-        self._act(self._session.opened(self._ws.scope.get("subprotocols", []), self._ws.query_params.keys()))
-        watch = asyncio.create_task(self._keep_time())
-        try:
-            while (message := await self._ws.receive())["type"] == "websocket.receive":
-                data = message.get("text")
-                self._act(self._session.received(message["bytes"] if data is None else data, time.monotonic()))
-        finally:
-            watch.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watch
-            if self._member is not None:
-                self._hub.disconnect(self._member)
-
-    async def _keep_time(self) -> None:
-        while True:
-            await asyncio.sleep(max(0.01, self._session.due_s - time.monotonic()))
-            self._act(self._session.due(time.monotonic()))
-
-    def _say_goodbye(self) -> None:
-        if self._member is not None:
-            self._hub.say_goodbye(self._member, random.randint(*RECONNECT_MS))
-
-    def _act(self, actions: Iterable[Action]) -> None:
-        for action in actions:
-            match action:
-                case Greet(welcome):
-                    self._link.send(text_frame(encode(welcome)))
-                    self._member = self._hub.connect(self._link)
-                    self._link.on_writable = self._member.flush
-                    self._link.on_shutdown = self._say_goodbye
-                case Send(message):
-                    self._link.send(text_frame(encode(message)))
-                case Join(message, wish) if self._member is not None:
-                    self._hub.subscribe(self._member, message, wish)
-                case Leave(subscription) if self._member is not None:
-                    self._hub.unsubscribe(self._member, subscription)
-                case Shut(code, reason):
-                    self._link.close(code, reason)
+open_connections = OpenConnections()
+"""Of this process."""
 
 
-def _session(ws: WebSocket, settings: Settings) -> Session:
+def _session(state: Any) -> Session:
+    settings: Settings = state.settings
     limits = Limits(
         settings.live_rate_per_s,
         settings.live_rate_burst,
@@ -126,5 +101,5 @@ def _session(ws: WebSocket, settings: Settings) -> Session:
     schema_url = settings.api_public_url.rstrip("/") + SCHEMA_PATH
     welcome = Welcome(VERSION, NODE, settings.live_heartbeat_s, limits, schema_url)
     max_age_s = MAX_AGE_S * random.uniform(0.9, 1.1)  # so that what came together does not leave together
-    datasets = ws.app.state.cityfeed.registry.datasets
-    return Session(welcome, datasets, settings.live_hello_timeout_s, max_age_s, time.monotonic())
+    now_s = asyncio.get_running_loop().time()
+    return Session(welcome, state.registry.datasets, settings.live_hello_timeout_s, max_age_s, now_s)

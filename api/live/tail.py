@@ -13,7 +13,7 @@ import contextlib
 import itertools
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import psycopg
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -25,6 +25,7 @@ from api.live.clock import Clock
 from api.live.hub import Hub
 from api.live.latest import Latest
 from api.live.messages import Status, rfc3339
+from api.live.sources import Chain, position_of
 from api.queries.latest import Stored, newest_readings, stored_positions
 from api.queries.pool import Pool
 from schemas import registry as registrations
@@ -35,13 +36,16 @@ from schemas.settings import Settings
 
 log = logging.getLogger(__name__)
 
-EPOCH_BITS = 44
 LOOK_BACK_S = 900
 LOOK_BACK_RECORDS = 20_000
+"""Read again at the start, so that who comes back after a restart is served from the ring; and without the database,
+the state that can be had.
+"""
 RETRY_S = 1.0
 DATABASE_RETRY_S = 5.0
 SILENCE_S = 5.0
 POLL_MS = 1_000
+FLUSH_EVERY_S = 0.005
 POLL_RECORDS = 500
 
 
@@ -58,16 +62,30 @@ class Tail:
         self._next: dict[TopicPartition, int] = {}
         self._chain = Chain()
         self._log_epoch: dict[int, int] = {}
+        self._known: dict[int, int] = {}  # by partition: what is before this offset, the database told at the start
+        self._following: set[TopicPartition] = set()
         self._goal: dict[TopicPartition, int] | None = None
         self._heard: dict[int, tuple[int, int]] = {}
         self._silent = False
         self._lost = False
         self._tasks: list[asyncio.Task[None]] = []
+        self._flushed_s = 0.0
+        self._flush: asyncio.TimerHandle | None = None
+        self.failed: Callable[[BaseException], None] = lambda error: None
+        """Called when the tail can't go on: the process is to end."""
 
     async def start(self, pool: Pool) -> None:
         """Start reading; returns at once, `ready` tells when what was in the log at the start has been read."""
         clock = Clock(self._settings, self._hub, self)
         self._tasks = [asyncio.create_task(self._run(pool)), *clock.start()]
+        for task in self._tasks:
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """These tasks run for ever: one that ends has failed, and a feed that stands still must not look alive."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.critical("the live feed failed", exc_info=error)
+            self.failed(error)
 
     async def stop(self) -> None:
         """Stop reading."""
@@ -75,6 +93,8 @@ class Tail:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
+        if self._flush is not None:
+            self._flush.cancel()
 
     @property
     def ready(self) -> bool:
@@ -134,7 +154,7 @@ class Tail:
         async with pool.connection(timeout=timeout_s) as connection:
             stored = await stored_positions(connection)
             rows = await newest_readings(connection, self._registry)
-        self._hub.refresh(self._latest.load(rows))
+        self._hub.refresh("readings", self._latest.load(rows))
         return stored
 
     async def _fill_later(self, pool: Pool) -> None:
@@ -166,10 +186,30 @@ class Tail:
                 batches = await consumer.getmany(timeout_ms=POLL_MS, max_records=POLL_RECORDS)
                 for partition, records in batches.items():
                     self._take(partition, records)
-                self._hub.flush()
+                self._flush_soon()
                 await asyncio.sleep(0)  # a backlog must not keep the API from its clients
         finally:
             await consumer.stop()
+
+    def _flush_soon(self) -> None:
+        """Flush at once, or `FLUSH_EVERY_S` after the last time: what comes close together leaves together."""
+        loop = asyncio.get_running_loop()
+        if self._flush is not None:
+            return
+        wait_s = self._flushed_s + FLUSH_EVERY_S - loop.time()
+        if wait_s <= 0:
+            self._flush_now()
+        else:
+            self._flush = loop.call_later(wait_s, self._flush_now)
+
+    def _flush_now(self) -> None:
+        self._flush = None
+        self._flushed_s = asyncio.get_running_loop().time()
+        try:
+            self._hub.flush()
+        except Exception as e:  # in a timer nobody would hear of it
+            log.critical("the live feed failed", exc_info=e)
+            self.failed(e)
 
     async def _partitions(self) -> list[TopicPartition]:
         """All partitions of our topics; waits for the gateway to make them."""
@@ -193,27 +233,34 @@ class Tail:
     ) -> None:
         low = await consumer.beginning_offsets(partitions)
         end = await consumer.end_offsets(partitions)
-        back = await self._looking_back(consumer, partitions, end) if stored is None else {}
+        back = await self._looking_back(consumer, partitions, end) if self._goal is None else {}
         for tp in partitions:
             if tp not in self._next and tp.topic == self._clean:
                 self._first_position(tp, None if stored is None else stored.get(tp.partition), back.get(tp, low[tp]))
+            if tp.topic == self._clean and self._known.get(tp.partition, 0) > end[tp]:
+                self._forget(tp, f"the database knows more than the log's {end[tp]} records", recreated=True)
+                self._known[tp.partition] = 0
             at = self._next.get(tp, low[tp])
             if not low[tp] <= at <= end[tp]:
                 self._forget(tp, f"position {at} is outside the log [{low[tp]}, {end[tp]}]", at > end[tp])
                 at = low[tp]
+            if tp.topic == self._clean and tp not in self._following:
+                self._following.add(tp)
+                position = self._position(tp.partition, at - 1)
+                self._hub.ring.begin("readings", tp.partition, position)
+                self._hub.moved("readings", tp.partition, position)
             self._next[tp] = at
             consumer.seek(tp, at)
         if self._goal is None:
             self._goal = {tp: end[tp] for tp in partitions if self._next[tp] < end[tp]}
 
-    def _first_position(self, tp: TopicPartition, stored: Stored | None, otherwise: int) -> None:
+    def _first_position(self, tp: TopicPartition, stored: Stored | None, back: int) -> None:
         if stored is None:
-            self._next[tp] = otherwise
+            self._next[tp] = back
             return
-        self._next[tp] = stored.next_offset
         self._log_epoch[tp.partition] = stored.log_epoch
-        self._latest.positions[tp.partition] = self._position(tp.partition, stored.next_offset - 1)
-        self._chain.expect(tp.partition, stored.raw)
+        self._next[tp] = min(back, stored.next_offset)
+        self._known[tp.partition] = stored.next_offset
 
     async def _looking_back(
         self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition], end: dict[TopicPartition, int]
@@ -236,6 +283,7 @@ class Tail:
         log.error("ALARM: %s[%d]: readings are missing from the live feed: %s", tp.topic, tp.partition, why)
         metrics.TAIL_GAPS.inc()
         self._chain.forget(tp.partition)
+        self._following.discard(tp)
         if recreated:
             self._log_epoch[tp.partition] = self._log_epoch.get(tp.partition, 0) + 1
 
@@ -268,12 +316,18 @@ class Tail:
                     self._clean, partition, offset, record.raw,
                 )  # fmt: skip
                 metrics.TAIL_GAPS.inc()
-        series = self._latest.apply(record, partition, self._position(partition, offset))
-        self._hub.publish(record.readings, series)
+        position = self._position(partition, offset)
+        series = self._latest.apply(record, partition, position)
+        batch = self._hub.readings.batch(record.readings, series, partition, position)
+        if offset < self._known.get(partition, 0):
+            self._hub.keep(batch, value)
+        else:
+            self._hub.publish(batch, value)
         n = len(record.readings)
         stamp = record.tick if not n else int(record.readings.received.max())
         if stamp > 0:
             self._heard[partition] = stamp, _now_ms()
+            self._hub.log_ms = min(stamp for stamp, _ in self._heard.values())
         metrics.TAIL_RECORDS.inc()
         metrics.TAIL_READINGS.inc(n)
 
@@ -285,30 +339,7 @@ class Tail:
             metrics.TAIL_BAD_RECORDS.inc()
 
     def _position(self, partition: int, offset: int) -> int:
-        return max(0, self._log_epoch.get(partition, 0) << EPOCH_BITS | max(0, offset))
-
-
-class Chain:
-    """Whether a clean record follows the last one of its partition: each names the raw offset before its own."""
-
-    def __init__(self) -> None:
-        self._last: dict[int, int] = {}
-
-    def expect(self, partition: int, raw: int) -> None:
-        """The last raw offset that was taken."""
-        self._last[partition] = raw
-
-    def forget(self, partition: int) -> None:
-        """Take whatever comes next."""
-        self._last.pop(partition, None)
-
-    def link(self, partition: int, raw: int, prev_raw: int) -> str:
-        """`next`, `repeat` (was taken already: skip it) or `gap` (something is missing before it)."""
-        last = self._last.get(partition)
-        if last is not None and raw <= last:
-            return "repeat"
-        self._last[partition] = raw
-        return "next" if last is None or prev_raw == last else "gap"
+        return position_of(self._log_epoch.get(partition, 0), offset)
 
 
 def _now_ms() -> int:

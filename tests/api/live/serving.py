@@ -26,7 +26,7 @@ async def served(**settings: Any) -> AsyncIterator[tuple[Feed, str, uvicorn.Serv
     feed = Feed(**settings)
     app = FastAPI()
     app.include_router(router)
-    app.state.cityfeed = SimpleNamespace(settings=Settings(**settings), hub=feed.hub, registry=feed.registry)
+    app.state.cityfeed = SimpleNamespace(settings=Settings(**settings), hub=feed.hub, registry=feed.registry, play=None)
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(app, **options, log_config=None, lifespan="off")
     server = uvicorn.Server(config)

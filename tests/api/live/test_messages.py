@@ -1,10 +1,12 @@
 """Messages as types, and the frames around them."""
 
+import json
+
 import msgspec
 import pytest
 
-from api.live.frames import payload_of, text_frame
-from api.live.messages import DOCUMENTED, Data, Error, RawData, Row, encode, rfc3339
+from api.live.frames import data_frame, joined, message_frame, payload_of, snapshot_frame, text_frame
+from api.live.messages import DOCUMENTED, Data, Error, Pong, Row, Snapshot, encode, rfc3339
 
 
 @pytest.mark.parametrize(
@@ -22,9 +24,23 @@ def test_times(ms: int, text: str) -> None:
 
 def test_rows_that_are_json_already_make_the_same_message() -> None:
     row = Row("traffic", "a", "speed", "km/h", rfc3339(0), 300, None, 9, 0, 1, "live", rfc3339(1))
-    raw = encode(RawData(1, (1, 2), "c", 0, [msgspec.Raw(encode(row))]))
-    assert raw == msgspec.json.encode(Data[Row](1, (1, 2), "c", 0, [row]))
-    assert b'"value":null' in raw and b"newer_failed" not in raw
+    rows = [encode(row), encode(row)]
+    assert data_frame(1, (1, 2), "c", 3, rows).payload == msgspec.json.encode(Data[Row](1, (1, 2), "c", 3, [row, row]))
+    assert b'"value":null' in rows[0] and b"newer_failed" not in rows[0]
+    replayed = msgspec.json.decode(data_frame(1, (-1, 2), "c", 0, rows, replay=True).payload, type=Data[Row])
+    assert replayed == Data[Row](1, (-1, 2), "c", 0, [row, row], replay=True)
+    for part in (snapshot_frame(7, 0, True, "c", rows), snapshot_frame(7, 0, True, "c", [])):
+        found = msgspec.json.decode(part.payload, type=Snapshot[Row])
+        assert part.payload == msgspec.json.encode(found) and found.cursor == part.cursor == "c" and found.last
+
+
+def test_a_frame_in_every_dialect() -> None:
+    one, two = message_frame(Pong(1)), data_frame(1, (1, 1), "cur", 0, [b"{}"])
+    assert (one.kind, one.cursor, two.kind, two.cursor) == ("pong", "", "data", "cur")
+    assert joined([one, two], "ws") == text_frame(one.payload) + text_frame(two.payload)
+    assert joined([two], "sse") == b"id: cur\nevent: data\ndata: " + two.payload + b"\n\n"
+    assert joined([one], "sse") == b'event: pong\ndata: {"type":"pong","n":1}\n\n'
+    assert json.loads(b"[" + joined([one, two], "json")[:-1] + b"]")[0] == {"type": "pong", "n": 1}
 
 
 def test_what_an_error_does_not_know_it_does_not_say() -> None:
@@ -35,8 +51,8 @@ def test_every_message_has_a_schema() -> None:
     _, components = msgspec.json.schema_components(DOCUMENTED, ref_template="#/$defs/{name}")
     tags = {c["properties"]["type"]["enum"][0] for c in components.values() if "type" in c.get("properties", {})}
     assert tags == {
-        "hello", "subscribe", "unsubscribe", "ping", "welcome", "subscribed", "snapshot", "data", "hb", "status",
-        "error", "going_away", "pong",
+        "hello", "subscribe", "replay", "unsubscribe", "ping", "welcome", "subscribed", "snapshot", "data", "replayed",
+        "hb", "status", "error", "going_away", "pong",
     }  # fmt: skip
 
 

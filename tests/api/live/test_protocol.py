@@ -97,7 +97,8 @@ def test_the_longest_message_is_taken() -> None:
 @pytest.mark.parametrize(
     ("message", "code"),
     [
-        ({"type": "replay", "id": 7}, "unknown_type"),
+        ({"type": "follow", "id": 7}, "unknown_type"),
+        ({"type": "replay", "id": 7}, "bad_message"),
         ({"type": "", "id": 7}, "unknown_type"),
         ({"id": 7}, "bad_message"),
         ({"type": 5, "id": 7}, "bad_message"),

@@ -4,7 +4,8 @@ import logging
 
 import pytest
 
-from api.live.tail import Chain, Tail
+from api.live.sources import Chain
+from api.live.tail import Tail
 from schemas import registry, wire
 from schemas.registry import Registration
 from schemas.settings import Settings

@@ -1,0 +1,201 @@
+"""Coming back to the live feed on the real chain: no gap and no repeat, from the ring, Kafka and the database."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from api.cursor import Cursors, load_key
+from tests.integration.test_live import CHAIN, START, Listener, listening, message, metric
+from tests.service_stack import ServiceStack
+
+pytestmark = pytest.mark.timeout(180)
+
+
+def starts(client: Listener) -> list[str]:
+    return [row["start"] for row in client.rows()]
+
+
+def expected(numbers: range) -> list[str]:
+    return [(START + timedelta(minutes=5 * n)).strftime("%Y-%m-%dT%H:%M:%S.000Z") for n in numbers]
+
+
+def send(stack: ServiceStack, numbers: range) -> None:
+    stack.publish_all(message(stack, "s1", n) for n in numbers)
+
+
+def stored(stack: ServiceStack, n: int) -> None:
+    stack.wait_until(lambda: stack.query("SELECT count(*) FROM readings") == [(n,)], f"{n} readings are stored")
+
+
+WANTED: dict[str, Any] = {"filter": {"sensor": ["s1"]}, "snapshot": False}
+
+
+def test_a_client_comes_back_to_another_process_and_to_one_that_started_again(
+    stack: ServiceStack, make_stack: Any
+) -> None:
+    stack.start(*CHAIN)
+    stack.wait_ready()
+    other: ServiceStack = make_stack(
+        database_schema=stack.settings.database_schema, kafka_topic_prefix=stack.settings.kafka_topic_prefix,
+        state_dir=stack.settings.state_dir,
+    )  # fmt: skip
+    other.start("api")
+    other.wait_ready("api")
+    with listening(stack, **WANTED) as client:
+        send(stack, range(20))
+        client.until(lambda: len(client.rows()) == 20)
+        cursor = client.of("data")[-1]["cursor"]
+    send(stack, range(20, 40))
+    for n, (first, at) in enumerate(((stack, "the same"), (other, "another"))):
+        with listening(first, cursor=cursor, **WANTED) as client:
+            client.until(lambda: len(client.rows()) == 20 + n)  # noqa: B023
+            assert client.of("subscribed")[0]["recovered"] is True, at
+            assert starts(client) == expected(range(20, 40 + n))
+            send(stack, range(40 + n, 41 + n))
+            client.until(lambda: len(client.rows()) == 21 + n)  # noqa: B023
+            client.assert_no_gap()
+            newest = client.of("data")[-1]["cursor"]
+    stack.kill("api")
+    send(stack, range(42, 60))
+    stack.start("api")
+    stack.wait_ready("api")
+    with listening(stack, cursor=newest, **WANTED) as client:
+        client.until(lambda: len(client.rows()) == 18)
+        assert client.of("subscribed")[0]["recovered"] is True
+        assert starts(client) == expected(range(42, 60))
+        client.assert_no_gap()
+    with listening(stack, cursor=cursor, mode="latest", tick_ms=250, **WANTED) as client:
+        client.until(client.rows)
+        assert starts(client) == expected(range(59, 60)) and client.of("subscribed")[0]["recovered"] is True
+
+
+def test_what_the_ring_does_not_have_comes_from_kafka_and_what_kafka_does_not_have_from_the_database(
+    make_stack: Callable[..., ServiceStack],
+) -> None:
+    stack = make_stack(live_ring_bytes=0)
+    stack.start(*CHAIN)
+    stack.wait_ready()
+    with listening(stack, **WANTED) as client:
+        send(stack, range(20))
+        client.until(lambda: len(client.rows()) == 20)
+        cursor = client.of("data")[9]["cursor"] if len(client.of("data")) > 9 else client.of("data")[0]["cursor"]
+        had = [row["start"] for m in client.of("data") for row in m["d"] if m["cursor"] <= cursor]
+    assert had
+    cursors = Cursors(load_key(stack.settings))
+    first = cursors.decode_feed(client.of("subscribed")[0]["cursor"])
+    send(stack, range(20, 40))
+    stored(stack, 40)
+    with listening(stack, cursor=client.of("subscribed")[0]["cursor"], **WANTED) as back:
+        back.until(lambda: len(back.rows()) == 40)
+        assert starts(back) == expected(range(40)) and back.of("subscribed")[0]["recovered"] is True
+        send(stack, range(40, 45))
+        back.until(lambda: len(back.rows()) == 45)
+        back.assert_no_gap()
+        assert back.repeats == 0
+    stored(stack, 45)
+    forget_the_log(stack)
+    with listening(stack, cursor=cursors.encode_feed(first), **WANTED) as back:
+        back.until(lambda: len(back.rows()) == 45)
+        assert starts(back) == expected(range(45)) and back.of("subscribed")[0]["recovered"] is True
+        send(stack, range(45, 50))
+        back.until(lambda: len(back.rows()) == 50)
+        back.assert_no_gap()
+        assert back.repeats == 0
+    stack.query("DELETE FROM positions RETURNING part")  # as if the database were another one
+    with listening(stack, cursor=cursors.encode_feed(first), **WANTED) as back:
+        (subscribed,) = back.of("subscribed")
+        assert subscribed["recovered"] is False and subscribed["reason"] == "expired"
+        back.until(lambda: any(m["last"] for m in back.of("snapshot")))
+        assert [row["value"] for row in back.rows("snapshot")] == [49.0]
+        history = httpx.get(f"http://127.0.0.1:{stack.settings.api_port}{subscribed['history'][-1]}")
+        assert history.status_code == 200
+    assert metric(stack, "cityfeed_tail_gaps_total") == 0
+
+
+def forget_the_log(stack: ServiceStack) -> None:
+    """Delete what Kafka has of the clean readings, as retention would."""
+    import asyncio
+
+    from aiokafka import AIOKafkaConsumer, TopicPartition
+    from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+
+    async def run() -> None:
+        name = stack.settings.kafka_topic_prefix + "readings.clean"
+        consumer = AIOKafkaConsumer(bootstrap_servers=stack.settings.kafka_bootstrap)
+        admin = AIOKafkaAdminClient(bootstrap_servers=stack.settings.kafka_bootstrap)
+        await consumer.start()
+        await admin.start()
+        try:
+            found = await admin.describe_topics([name])
+            parts = [TopicPartition(name, p["partition"]) for p in found[0]["partitions"]]
+            ends = await consumer.end_offsets(parts)
+            await admin.delete_records({tp: RecordsToDelete(before_offset=max(0, end - 1)) for tp, end in ends.items()})
+        finally:
+            await admin.close()
+            await consumer.stop()
+
+    asyncio.run(run())
+
+
+def test_a_replay_goes_on_live_without_a_gap_or_a_repeat(stack: ServiceStack) -> None:
+    stack.start(*CHAIN)
+    stack.wait_ready()
+    send(stack, range(60))
+    stored(stack, 60)
+    sending = threading.Event()
+
+    def keep_sending() -> None:
+        for n in range(60, 120):
+            if sending.wait(0.02):
+                return
+            send(stack, range(n, n + 1))
+
+    thread = threading.Thread(target=keep_sending)
+    since = (datetime.now(UTC) - timedelta(minutes=10)).isoformat()
+    with player(stack, since, speed="max") as client:
+        thread.start()
+        client.until(lambda: client.of("replayed"), timeout_s=60)
+        thread.join()
+        client.until(lambda: len(client.rows()) >= 120, timeout_s=60)
+        time.sleep(0.5)
+        assert starts(client) == expected(range(120))
+        client.assert_no_gap()
+        assert client.of("subscribed")[0]["recovered"] is None
+
+
+def test_a_replay_keeps_the_spacing_ends_at_to_and_can_be_taken_up_again(stack: ServiceStack) -> None:
+    stack.start(*CHAIN)
+    stack.wait_ready()
+    begun = datetime.now(UTC)
+    for n in range(4):
+        send(stack, range(3 * n, 3 * n + 3))
+        time.sleep(1.0)
+    stored(stack, 12)
+    ended = datetime.now(UTC)
+    with player(stack, begun.isoformat(), ended.isoformat(), speed=2) as client:
+        client.until(lambda: client.of("replayed"), timeout_s=60)
+        client.assert_no_gap()
+        assert starts(client) == expected(range(12))
+        heard = [client.heard_at["s1", start] for start in starts(client)]
+        assert heard[9] - heard[0] >= 1.3  # three seconds at twice the speed; a busy machine takes longer
+        middle = next(m for m in client.of("data") if m["d"][-1]["start"] >= expected(range(5, 6))[0])
+        had = sum(len(m["d"]) for m in client.of("data")[: client.of("data").index(middle) + 1])
+    with player(stack, begun.isoformat(), ended.isoformat(), speed="max", cursor=middle["cursor"]) as client:
+        client.until(lambda: client.of("replayed"), timeout_s=60)
+        assert starts(client) == expected(range(had, 12))
+
+
+def player(stack: ServiceStack, since: str, to: str | None = None, **wanted: Any) -> "closing[Listener]":
+    asked = {"type": "replay", "from": since, "filter": {"sensor": ["s1"]}} | ({"to": to} if to else {}) | wanted
+    return closing(Listener(stack.settings, **asked))
+
+
+@pytest.fixture
+def nothing() -> Iterator[None]:
+    yield
