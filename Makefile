@@ -5,7 +5,7 @@ VENV := .cityfeed/venv/bin
 SETUP := $(PYTHON) -m deploy.local.bootstrap
 NEEDED := { test -x $(VENV)/cityfeed || { echo "cityfeed is not set up here: make run does that" >&2; exit 1; }; }
 
-.PHONY: help setup run up down status clean test lint format bench lock doctor
+.PHONY: help setup run up down status clean test chaos lint format bench lock doctor
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -30,6 +30,9 @@ clean: ## remove the state (readings, queues, logs); what set-up built stays
 
 test: ## the whole test suite against real servers of its own
 	@$(SETUP) --browser && exec $(VENV)/pytest -n 3 --dist worksteal
+
+chaos: ## kill and stop everything under load, check that nothing is lost (make chaos SEED=7 SCENARIO=kill-windows)
+	@$(SETUP) && exec $(VENV)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(SCENARIO),--scenario $(SCENARIO))
 
 lint: ## ruff and mypy
 	@$(SETUP)

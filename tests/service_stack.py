@@ -1,6 +1,7 @@
 """Our services as real processes, for a test: unique names, killable, their logs at hand.
 
     stack.start("gateway", "clean")        stack.wait_ready("gateway", "clean")
+    stack.start("clean-1")                 a second process of the role, its instance 1, without a metrics page
     stack.kill("clean")                    SIGKILL, or another signal; waits until it is gone
     stack.publish("traffic", "loop-1", {"t": ..., "speed": 61.0})
     stack.records("readings.clean")        what is in a Kafka topic now
@@ -93,11 +94,25 @@ class ServiceStack:
             outside = {key: value for key, value in os.environ.items() if not key.startswith("CITYFEED_")}
             with self._log_path(name).open("ab") as log:
                 self._processes[name] = subprocess.Popen(
-                    [sys.executable, "-m", *COMMANDS[name]], cwd=ROOT,
+                    [sys.executable, "-m", *COMMANDS[name.partition("-")[0]]], cwd=ROOT,
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                    env=outside | stack.environment(self.settings) | {"PYTHONUNBUFFERED": "1"},
+                    env=outside | stack.environment(self._settings_of(name)) | {"PYTHONUNBUFFERED": "1"},
                     preexec_fn=lambda: supervise.end_with_parent(signal.SIGKILL),
                 )  # fmt: skip
+
+    def _settings_of(self, name: str) -> Settings:
+        role, _, instance = name.partition("-")
+        if not instance:
+            return self.settings
+        return dataclasses.replace(self.settings, processor_instance=instance, **{f"{role}_metrics_port": 0})
+
+    def reap(self, name: str) -> int | None:
+        """Forget a service that has ended by itself; its exit code, None where it runs or was not started."""
+        process = self._processes.get(name)
+        if process is None or process.poll() is None:
+            return None
+        del self._processes[name]
+        return process.returncode
 
     def kill(self, name: str, signal_number: signal.Signals = signal.SIGKILL, timeout_s: float = 20.0) -> int:
         """Send a signal and wait until the service is gone; its exit code (-9 after SIGKILL)."""
@@ -153,7 +168,7 @@ class ServiceStack:
         return path.read_text(encoding="utf-8", errors="replace")[-8000:] if path.exists() else ""
 
     def logs(self) -> dict[str, str]:
-        return {name: self.log(name) for name in COMMANDS if self._log_path(name).exists()}
+        return {path.stem: self.log(path.stem) for path in sorted(self.folder.glob("*.log"))}
 
     def _log_path(self, name: str) -> Path:
         return self.folder / f"{name}.log"

@@ -60,8 +60,9 @@ class WindowTables(Database):
         if n >= ANALYZE_FROM:
             await self._conn.execute("ANALYZE staged_windows")
         revised = await self._revise()
-        at = np.flatnonzero(np.isin(out_seq, list(revised)))
-        return at, np.array([revised[seq] for seq in out_seq[at].tolist()], np.int64)
+        revs = [revised.get(number, 0) for number in zip(part.tolist(), out_seq.tolist(), strict=True)]
+        at = np.flatnonzero(revs)
+        return at, np.array(revs, np.int64)[at]
 
     async def _copy_windows(self, table: str, columns: dict[str, tuple[str, Array]]) -> None:
         no_span = columns["n_expected"][1] < 0
@@ -72,8 +73,10 @@ class WindowTables(Database):
                 table, {k: (kind, column[rows]) for k, (kind, column) in columns.items() if k not in left_out}
             )
 
-    async def _revise(self) -> dict[int, int]:
-        """Put `staged_windows` into `windows`; gives the rev of what was stored or changed, by `out_seq`."""
+    async def _revise(self) -> dict[tuple[int, int], int]:
+        """Put `staged_windows` into `windows`; gives the rev of what was stored or changed, by partition and `out_seq`,
+        for each partition counts its own.
+        """
         names = ", ".join(_COLUMNS)
         ours = ", ".join(f"w.{name}" for name in _COMPARED)
         theirs = ", ".join(f"s.{name}" for name in _COMPARED)
@@ -89,9 +92,9 @@ class WindowTables(Database):
             f"INSERT INTO windows ({names}) SELECT {names} FROM staged_windows s WHERE NOT s.gone OR EXISTS (SELECT"
             " FROM windows w WHERE w.series = s.series AND w.width_s = s.width_s AND w.start = s.start)"
             f" ON CONFLICT (series, width_s, start) DO UPDATE SET {changes}, rev = windows.rev + 1"
-            f" WHERE ({stored}) IS DISTINCT FROM ({excluded}) RETURNING out_seq, rev"
+            f" WHERE ({stored}) IS DISTINCT FROM ({excluded}) RETURNING part, out_seq, rev"
         )
-        return dict(await revised.fetchall())
+        return {(part, seq): rev for part, seq, rev in await revised.fetchall()}
 
     async def newest_windows(self, series: Sequence[int], width_s: int) -> dict[str, Array]:
         """The newest window of each series: columns series, start (epoch ms)."""

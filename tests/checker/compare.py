@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from tests.checker.found import Found, PublishedWindow, StoredReading, StoredWindow
+from tests.checker.found import Found, StoredReading, StoredWindow
 from tests.checker.raw_log import LogRecord, read_map, readings
 from tests.checker.rules import Rules
 from tests.checker.truth import Flags, Key, State, Truth, WindowKey, same, same_window, statistics, stored, windows
@@ -21,6 +21,7 @@ CHECKS = {
     "extra windows": "rows of windows that no reading belongs to",
     "wrong windows": "windows that say anything else than their stored readings",
     "wrong window history": "earlier rows of windows that no earlier state of the readings explains, or out of order",
+    "conflict not told": "readings of a rev that was stored with another value, without a dead letter",
     "broken chain": "clean records that leave raw records out, or that were made twice differently",
     "dirty marks": "windows still waiting to be made again",
     "not published": "stored rows of windows that the topic has not",
@@ -65,8 +66,8 @@ def judge(raw: Iterable[LogRecord], found: Found, rules: Rules) -> Report:
     _compare_chain(report, found.clean)
     if found.n_dirty:
         report.faults["dirty marks"] = found.n_dirty
-    if found.published is not None:
-        _compare_published(report, found, found.published)
+    _compare_published(report, found)
+    _compare_letters(report, truth, found)
     return report
 
 
@@ -131,7 +132,7 @@ def _steps(states: list[State], versions: list[StoredReading]) -> Iterator[tuple
 
 
 def _compare_windows(report: Report, truth: Truth, found: Found, flags: Flags) -> None:
-    there = {row.key: row for row in found.windows}
+    there = {row.key: row for row in found.windows if not row.gone}
     n = 0
     for key, wanted in windows(truth, flags):
         n += 1
@@ -153,6 +154,8 @@ def _compare_window_history(report: Report, truth: Truth, found: Found, flags: F
     """
     earlier: dict[WindowKey, list[StoredWindow]] = defaultdict(list)
     for row in found.windows_history:
+        if row.gone:
+            continue
         earlier[row.key].append(row)
     changes = _changes(truth)
     n_rows = Counter(row.key for row in [*found.history, *found.readings])
@@ -214,12 +217,12 @@ def _compare_chain(report: Report, clean: Iterable[LogRecord]) -> None:
     report.compared["clean records"] = n
 
 
-def _compare_published(report: Report, found: Found, published: list[PublishedWindow]) -> None:
+def _compare_published(report: Report, found: Found) -> None:
     """A reader that skips what is not above its last `out_seq` sees each stored row once, and nothing else."""
     stored_rows = {(row.key, row.version): row for row in [*found.windows_history, *found.windows]}
     seen: set[tuple[WindowKey, int]] = set()
     last: dict[int, int] = {}
-    for row in published:
+    for row in found.published:
         if row.out_seq <= last.get(row.part, 0):
             continue
         last[row.part] = row.out_seq
@@ -228,8 +231,21 @@ def _compare_published(report: Report, found: Found, published: list[PublishedWi
             report.fault("published twice", str(row))
         seen.add(identity)
         known = stored_rows.get(identity)
-        if known is None or not same_window(known.statistics, row.statistics):
+        if known is None or known.gone != row.gone or not same_window(known.statistics, row.statistics):
             report.fault("published wrong", f"{row}, stored is {known}")
     for identity in stored_rows.keys() - seen:
         report.fault("not published", str(identity))
-    report.compared["published rows"] = len(published)
+    report.compared["published rows"] = len(found.published)
+
+
+def _compare_letters(report: Report, truth: Truth, found: Found) -> None:
+    """Each conflict is told; its value stands in the letter as the sensor sent it, or in the canonical unit."""
+    told = defaultdict(set)
+    for letter in found.letters:
+        if letter.reason == "conflict":
+            told[letter.key, letter.rev].add(letter.value)
+    report.compared["conflicts"] = len(truth.conflicts)
+    for reading, canonical in truth.conflicts:
+        key = (reading.dataset, reading.sensor, reading.metric, reading.start)
+        if not any(same(value, reading.value) or same(value, canonical) for value in told[key, reading.rev]):
+            report.fault("conflict not told", str(reading))

@@ -55,7 +55,7 @@ def readings(record: LogRecord) -> Iterator[LoggedReading]:
     found = read_map(record.value)
     if found is None or not found["n"]:
         return
-    columns = {name: _column(found["c"][name], kind, found["n"]) for name, kind in _TYPES.items()}
+    columns = {name: column(found["c"][name], kind, found["n"]) for name, kind in _TYPES.items()}
     for i in range(found["n"]):
         dataset, sensor = found["sensors"][columns["sensor"][i]]
         metric, unit = found["metrics"][columns["metric"][i]]
@@ -65,7 +65,8 @@ def readings(record: LogRecord) -> Iterator[LoggedReading]:
         )  # fmt: skip
 
 
-def _column(packed: Any, kind: str, n: int) -> list[Any]:
+def column(packed: Any, kind: str, n: int) -> list[Any]:
+    """A column of n values of a type of `struct`, packed as bytes or as the one number that all are."""
     if isinstance(packed, bytes):
         return list(struct.unpack(f"<{n}{kind}", packed))
     return [float(packed) if kind == "d" else packed] * n

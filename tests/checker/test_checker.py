@@ -5,20 +5,26 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from schemas import wire
+from schemas.dead_letters import DeadLetter
+from schemas.dead_letters import encode as encode_letter
+from schemas.published import Published, Texts
+from schemas.published import encode as encode_published
 from schemas.readings import readings
 from schemas.wire import Record
 from tests.checker import raw_log
 from tests.checker.compare import CHECKS, judge
-from tests.checker.found import Found, PublishedWindow, StoredReading, StoredWindow
+from tests.checker.found import Found, Letter, PublishedWindow, StoredReading, StoredWindow, letters, published_windows
 from tests.checker.raw_log import LogRecord
 from tests.checker.rules import Rules
 from tests.checker.truth import Key, State, statistics, stored, windows
 
 T0 = 1_772_409_600_000  # 2026-03-02T00:00:00Z
 STEP_MS = 300_000
+LOOP = ("traffic", "loop-1", "speed")
 RULES = Rules()
 
 
@@ -44,7 +50,7 @@ def as_it_should_be() -> Found:
     """What a right chain makes of the log; the window of 03:15 was closed before its correction came."""
     truth = stored((r for record in RAW for r in raw_log.readings(record)), RULES)
     assert len(truth.conflicts) == 1
-    found = Found(published=[])
+    found = Found()
     for key, states in truth.states.items():
         rows = [reading(key, state, i + 1) for i, state in enumerate(states)]
         found.history += [replace(row, known_to=states[i + 1].received) for i, row in enumerate(rows[:-1])]
@@ -55,12 +61,13 @@ def as_it_should_be() -> Found:
         if key[3] == 900 and key[4] <= corrected[3] < key[4] + 900_000:
             before = {k: states[0] for k, states in truth.states.items() if key[4] <= k[3] < key[4] + 900_000}
             early = statistics(key, before, before, lambda *_: 1)
-            found.windows_history.append(StoredWindow(key, early, 1, 0, 100, T0))
+            found.windows_history.append(StoredWindow(key, early, 1, 0, 100, known_to=T0))
             version = 2
         found.windows.append(StoredWindow(key, said, version, 0, 101 + number))
     for row in [*found.windows_history, *found.windows]:
-        assert found.published is not None
         found.published.append(PublishedWindow(0, row.out_seq, row.key, row.version, row.statistics))
+    (refused, value) = truth.conflicts[0]
+    found.letters = [Letter("conflict", (*LOOP, refused.start), refused.rev, value)]
     found.clean = [
         LogRecord(0, r.offset, wire.encode(Record("clean", raw=r.offset, prev_raw=r.offset - 1))) for r in RAW
     ]
@@ -110,17 +117,14 @@ def dirty(found: Found) -> None:
 
 
 def unpublished(found: Found) -> None:
-    assert found.published
     found.published.pop(1)
 
 
 def renumbered_repeat(found: Found) -> None:
-    assert found.published
     found.published.append(replace(found.published[0], out_seq=999))
 
 
 def never_stored(found: Found) -> None:
-    assert found.published
     found.published.append(replace(found.published[0], out_seq=999, version=9))
 
 
@@ -137,6 +141,7 @@ WRONG: dict[str, Callable[[Found], object]] = {
     ),
     "wrong windows": other_statistics,
     "wrong window history": in_the_wrong_order,
+    "conflict not told": lambda found: found.letters.clear(),
     "broken chain": skipped_record,
     "dirty marks": dirty,
     "not published": unpublished,
@@ -166,3 +171,25 @@ def test_the_rules_of_a_city_win_and_units_that_are_not_known_are_said(tmp_path:
     (folder / "traffic.toml").write_text('id = "traffic"\n[metrics.speed]\ncadence_s = 7\n')
     assert Rules(tmp_path).span_s("traffic", "speed", 0) == 7
     assert Rules(tmp_path).find("traffic", "volume") is None
+
+
+def test_published_rows_and_letters_are_read_from_their_bytes() -> None:
+    statistics = ("coverage", "mean", "min", "max", "std", "p50", "p95", "first", "last")
+    columns = {name: np.array([1.5, np.nan]) for name in statistics} | {
+        "dataset": Texts(["traffic"], np.array([0, 0])), "sensor": Texts(["b", "a"], np.array([1, 0])),
+        "metric": Texts(["speed"], np.array([0, 0])), "width_s": np.array([900, 900]), "start": np.array([T0, T0]),
+        "n": np.array([3, 0]), "n_expected": np.array([3, -1]), "complete": np.array([1, 0]), "gone": np.array([0, 1]),
+        "rev": np.array([1, 4]), "origin": np.array([0, 0]), "published": np.array([T0, T0]),
+        "out_seq": np.array([7, 9]),
+    }  # fmt: skip
+    first, second = published_windows([LogRecord(2, 0, encode_published(Published("windows", columns)))])
+    assert (first.part, first.out_seq, first.key) == (2, 7, ("traffic", "a", "speed", 900, T0))
+    assert first.statistics == {"n": 3, "n_expected": 3} | dict.fromkeys(statistics, 1.5)
+    assert (second.key[1], second.version, second.gone) == ("b", 4, True)
+    assert second.statistics == {"n": 0, "n_expected": None} | dict.fromkeys(statistics)
+    row = b'{"dataset": "traffic", "sensor": "a", "metric": "speed", "start": 5, "rev": 2, "value": 1.0}'
+    letter = encode_letter(DeadLetter("kafka", "readings.raw", T0, "conflict", "", row))
+    poison = encode_letter(DeadLetter("kafka", "readings.raw", T0, "not_a_record", "", b"x"))
+    assert list(letters([LogRecord(0, 0, letter), LogRecord(0, 1, poison)])) == [
+        Letter("conflict", ("traffic", "a", "speed", 5), 2, 1.0)
+    ]

@@ -34,7 +34,7 @@ class Truth:
     """Every reading that must be stored with all its states, oldest first, and the conflicts on the way."""
 
     states: dict[Key, list[State]]
-    conflicts: list[LoggedReading]
+    conflicts: list[tuple[LoggedReading, float]]  # with the value in the canonical unit
     refused: int
 
 
@@ -61,7 +61,7 @@ def stored(log: Iterable[LoggedReading], rules: Rules) -> Truth:
         if not known or state.rev > known[-1].rev:
             known.append(state)
         elif state.rev == known[-1].rev and not same(state.value, known[-1].value):
-            truth.conflicts.append(reading)
+            truth.conflicts.append((reading, state.value))
     return truth
 
 

@@ -124,6 +124,18 @@ async def test_windows_revise_only_what_changed_and_keep_the_old_row(store: Stor
     assert await fetch(store, "SELECT mean, rev, known_to >= published FROM windows_history") == [(2.0, 1, True)]
 
 
+async def test_partitions_count_on_their_own_so_equal_numbers_are_of_different_windows(store: Store) -> None:
+    async def put_two(values: list[float]) -> tuple[list[int], list[int]]:
+        closed = Closed(900, np.array([0, 1]), np.array([T0, T0]), windows([0, 900_000], values), np.zeros(2, int))
+        changed, rev = await store.put_windows(
+            closed, np.array([1, 2]), np.array([0, 1]), np.array([7, 7]), expect_new=False
+        )
+        return changed.tolist(), rev.tolist()
+
+    assert await put_two([1.0, 2.0]) == ([0, 1], [1, 1])
+    assert await put_two([1.0, 5.0]) == ([1], [2])
+
+
 async def test_windows_without_values_or_without_a_known_span_have_nulls(store: Store) -> None:
     await put_windows(store, [0], windows([0], [1.0], flag=4), 1)
     await put_windows(store, [900_000], windows([900_000], [1.0], span_s=0), 2, expect_new=False)
