@@ -39,7 +39,7 @@ def answer(
     }
     if next_url is not None:
         headers["link"] = f'<{next_url}>; rel="next"'
-    if _has(request.headers.get("if-none-match", ""), headers["etag"]):
+    if has(request.headers.get("if-none-match", ""), headers["etag"]):
         return Response(status_code=304, headers=headers)
     return Response(body, headers=headers, media_type=writer.media_type)
 
@@ -49,6 +49,7 @@ def max_age_s(to_ms: int, now_ms: int) -> int:
     return 3600 if now_ms - to_ms > CLOSED_AFTER_S * 1000 else 5
 
 
-def _has(if_none_match: str, etag: str) -> bool:
+def has(if_none_match: str, etag: str) -> bool:
+    """Whether the client has the answer with this ETag."""
     tags = [tag.strip() for tag in if_none_match.split(",")]
     return "*" in tags or etag in tags or etag.removeprefix("W/") in tags

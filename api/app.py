@@ -10,7 +10,9 @@ from starlette.middleware.gzip import GZipMiddleware
 
 import api.live.routes
 import api.portal
+import api.sensorthings.routes
 from api import docs, openapi, problems
+from api.catalog.facts import CatalogFacts
 from api.cursor import Cursors, load_key
 from api.head import Head
 from api.live.catch_up import CatchUp
@@ -22,6 +24,7 @@ from api.live.tail import Tail
 from api.metrics import Measured
 from api.queries.pool import make_pool
 from api.routes import ROUTERS
+from api.sensorthings.reader import Reader
 from api.state import AppState, wall_clock_ms
 from schemas import registry
 from schemas.city import read_city
@@ -49,11 +52,14 @@ def make_app(settings: Settings, now_ms: Callable[[], int] = wall_clock_ms) -> F
     pool, log = make_pool(settings), Log(settings)
     catch_up = CatchUp(hub, pool, log)
     player = Player(hub, pool, log, catch_up)
-    app.state.cityfeed = AppState(settings, city, known, pool, latest, hub, cursors, player.play, now_ms)
+    app.state.cityfeed = AppState(
+        settings, city, known, pool, latest, hub, cursors, CatalogFacts(), player.play, now_ms
+    )  # fmt: skip
     app.state.catch_up = catch_up
+    app.state.sensorthings = Reader(pool, city.datasets, cursors, settings.page_limit_max)
     app.state.tail = Tail(settings, known, latest, hub)
     problems.install(app)
-    for router in (*ROUTERS, api.live.routes.router, docs.router, api.portal.router):
+    for router in (*ROUTERS, api.live.routes.router, api.sensorthings.routes.router, docs.router, api.portal.router):
         app.include_router(router)
     app.mount(docs.FILES_AT, docs.files)
     app.openapi = openapi.cached(app, settings)  # type: ignore[method-assign]

@@ -47,7 +47,7 @@ DATASET = DatasetRow(
     [
         MetricRow(
             "speed", "Speed", "Mean speed of the vehicles in the period", "km/h", "km/h", 0, "mean", 300, 300,
-            [0, 250], [0, 160],
+            [0, 250], [0, 160], {"spike": {"suspect": 60.0, "fail": 120.0, "method": "differential"}}, {},
         )
     ],
     207,

@@ -1,31 +1,46 @@
 """How rows are written: `FORMATS` is the registry. To add a format, add a writer and a line."""
 
-import csv
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import compress
-from types import SimpleNamespace
-from typing import Any
 
 import msgspec
 
+from api import arrow
 from api.params import nearest
 from api.problems import bad_parameter
+from api.rows import RangeMeta
+from api.streams import (
+    ArrowStream,
+    CsvStream,
+    GeojsonStream,
+    JsonStream,
+    NdjsonStream,
+    ParquetStream,
+    Sheet,
+    Stream,
+    csv_rows,
+    features,
+    lines,
+)
 from schemas.errors import RequestError
 
 Struct = msgspec.Struct
 _encoder = msgspec.json.Encoder()
-_CRLF = "\r\n"
 
 
 @dataclass(frozen=True)
 class Format:
-    """`write(kind of row, rows, address of the next page, meta)` gives the body. Only formats that carry `next` and
-    `meta` show them; the `Link` header has the next page in any format.
+    """`write(kind of row, rows, address of the next page, meta)` gives the body of a page. Only formats that carry
+    `next` and `meta` show them; the `Link` header has the next page in any format. `stream` writes an export, `suffix`
+    ends its file's name, `resumes`: the bytes after row N can be written without those before.
     """
 
     media_type: str
+    suffix: str
     write: Callable[[type[Struct], Sequence[Struct], str | None, Struct], bytes]
+    stream: Callable[[Sheet], Stream]
+    resumes: bool = True
 
 
 def write_json(kind: type[Struct], rows: Sequence[Struct], next_url: str | None, meta: Struct) -> bytes:
@@ -40,32 +55,46 @@ def write_ndjson(kind: type[Struct], rows: Sequence[Struct], next_url: str | Non
 
 def write_csv(kind: type[Struct], rows: Sequence[Struct], next_url: str | None, meta: Struct) -> bytes:
     """RFC 4180 with LF, UTF-8, a header; null is empty, lists and objects are JSON in a field."""
-    columns = [_cells(column) for column in zip(*map(msgspec.structs.astuple, rows), strict=True)]
-    lines: list[str] = []
-    # The writer quotes what is in its line end; so that a lone CR is quoted too, that is CRLF until here.
-    writer = csv.writer(SimpleNamespace(write=lines.append), lineterminator=_CRLF)
-    writer.writerow(kind.__struct_encode_fields__)
-    writer.writerows(zip(*columns, strict=True))
-    return "".join([line.removesuffix(_CRLF) + "\n" for line in lines]).encode()
+    return lines([kind.__struct_encode_fields__]) + csv_rows(rows)
 
 
 def write_geojson(kind: type[Struct], rows: Sequence[Struct], next_url: str | None, meta: Struct) -> bytes:
-    """A FeatureCollection (RFC 7946) of the rows that have a place, with `next` and `meta` beside the features."""
-    features: list[dict[str, Any]] = []
-    for row in rows:
-        properties = msgspec.structs.asdict(row)
-        lon, lat = properties.pop("lon"), properties.pop("lat")
-        if lon is not None:
-            point = {"type": "Point", "coordinates": [lon, lat]}
-            features.append({"type": "Feature", "geometry": point, "properties": properties})
-    return _encoder.encode({"type": "FeatureCollection", "features": features, "next": next_url, "meta": meta})
+    """A FeatureCollection (RFC 7946) with `next` and `meta` beside the features. Of sensors and newest values those
+    that have a place; of history every row, those without a place with the geometry null.
+    """
+    made = list(features(rows, isinstance(meta, RangeMeta)))
+    return _encoder.encode({"type": "FeatureCollection", "features": made, "next": next_url, "meta": meta})
+
+
+def write_parquet(kind: type[Struct], rows: Sequence[Struct], next_url: str | None, meta: Struct) -> bytes:
+    """A Parquet file, zstd; `next` and `meta` are in its metadata as JSON."""
+    import pyarrow.parquet as pq
+
+    notes = {"cityfeed.next": _encoder.encode(next_url), "cityfeed.meta": _encoder.encode(meta)}
+    file = io.BytesIO()
+    pq.write_table(arrow.table(kind, rows).replace_schema_metadata(notes), file, compression="zstd")
+    return file.getvalue()
+
+
+def write_arrow(kind: type[Struct], rows: Sequence[Struct], next_url: str | None, meta: Struct) -> bytes:
+    """An Arrow IPC stream; `next` and `meta` are in its schema's metadata as JSON."""
+    import pyarrow as pa
+
+    notes = {"cityfeed.next": _encoder.encode(next_url), "cityfeed.meta": _encoder.encode(meta)}
+    made = arrow.table(kind, rows).replace_schema_metadata(notes)
+    file = io.BytesIO()
+    with pa.ipc.new_stream(file, made.schema) as stream:
+        stream.write_table(made)
+    return file.getvalue()
 
 
 FORMATS: dict[str, Format] = {
-    "json": Format("application/json", write_json),
-    "ndjson": Format("application/x-ndjson", write_ndjson),
-    "csv": Format("text/csv; charset=utf-8", write_csv),
-    "geojson": Format("application/geo+json", write_geojson),
+    "json": Format("application/json", "json", write_json, JsonStream),
+    "ndjson": Format("application/x-ndjson", "ndjson", write_ndjson, NdjsonStream),
+    "csv": Format("text/csv; charset=utf-8", "csv", write_csv, CsvStream),
+    "geojson": Format("application/geo+json", "geojson", write_geojson, GeojsonStream),
+    "parquet": Format("application/vnd.apache.parquet", "parquet", write_parquet, ParquetStream, False),
+    "arrow": Format("application/vnd.apache.arrow.stream", "arrows", write_arrow, ArrowStream, False),
 }
 
 
@@ -118,17 +147,3 @@ def _quality(media_type: str, ranges: list[tuple[str, float]]) -> float:
         if matching:
             return max(matching)
     return 0.0
-
-
-def _cells(column: Sequence[Any]) -> Sequence[Any]:
-    """A column's values as CSV has them; the first that is there says of which type all are."""
-    sample = next(compress(column, map(_there, column)), None)
-    if isinstance(sample, bool):
-        return ["" if v is None else "true" if v else "false" for v in column]
-    if isinstance(sample, list | dict | Struct):
-        return ["" if v is None else _encoder.encode(v).decode() for v in column]
-    return column
-
-
-def _there(value: Any) -> bool:
-    return value is not None

@@ -8,11 +8,11 @@ import msgspec
 from fastapi import FastAPI, Response
 from fastapi.openapi.utils import get_openapi
 
-from api import examples
+from api import columns, examples
 from api.formats import FORMATS
 from api.params import PARAMETERS
 from api.problems import MEDIA_TYPE, PROBLEMS, Problem
-from api.rows import DatasetRow, LatestValueRow, ListMeta, RangeMeta, ReadingRow, SensorRow, WindowRow
+from api.rows import AggregateRow, DatasetRow, LatestValueRow, ListMeta, RangeMeta, ReadingRow, SensorRow, WindowRow
 from schemas.settings import Settings
 
 DESCRIPTION = """\
@@ -44,40 +44,44 @@ class Operation:
     example: msgspec.Struct
     example_meta: msgspec.Struct
     problems: tuple[str, ...]
+    other_rows: tuple[type[msgspec.Struct], ...] = ()
 
 
-_TABLE = ("json", "ndjson", "csv")
+_TABLE = ("json", "ndjson", "csv", "parquet", "arrow")
+_ALL = (*_TABLE, "geojson")
 _REFUSED = ("unknown-parameter", "not-acceptable")
 _HISTORY_REFUSED = (*_REFUSED, "unknown-dataset", "database-unavailable")
 _HISTORY = ("from", "to", "sensor", "metric", "bbox")
+_STATE = ("gaps", "as_of", "fields")
 _PAGE = ("limit", "cursor", "format")
 
 OPERATIONS: dict[str, Operation] = {
     "datasets": Operation(
-        ("format",), _TABLE, DatasetRow, ListMeta, examples.DATASET, examples.LIST_META, _REFUSED
+        ("q", "category", "department", "type", "format"), _TABLE, DatasetRow, ListMeta, examples.DATASET,
+        examples.LIST_META, _REFUSED,
     ),
     "dataset": Operation(
         ("format",), _TABLE, DatasetRow, ListMeta, examples.DATASET, examples.LIST_META, (*_REFUSED, "unknown-dataset")
     ),
     "sensors": Operation(
-        ("sensor", "metric", "bbox", *_PAGE), (*_TABLE, "geojson"), SensorRow, ListMeta, examples.SENSOR,
+        ("sensor", "metric", "bbox", *_PAGE), _ALL, SensorRow, ListMeta, examples.SENSOR,
         examples.LIST_META, (*_REFUSED, "unknown-dataset"),
     ),
     "sensor": Operation(
-        ("format",), (*_TABLE, "geojson"), SensorRow, ListMeta, examples.SENSOR, examples.LIST_META,
+        ("format",), _ALL, SensorRow, ListMeta, examples.SENSOR, examples.LIST_META,
         (*_REFUSED, "unknown-sensor"),
     ),
     "latest": Operation(
-        ("sensor", "metric", "bbox", *_PAGE), (*_TABLE, "geojson"), LatestValueRow, ListMeta, examples.LATEST,
+        ("sensor", "metric", "bbox", *_PAGE), _ALL, LatestValueRow, ListMeta, examples.LATEST,
         examples.LATEST_META, (*_REFUSED, "unknown-dataset"),
     ),
     "readings": Operation(
-        (*_HISTORY, "flag", "origin", *_PAGE), _TABLE, ReadingRow, RangeMeta, examples.READING,
+        (*_HISTORY, "flag", "origin", *_STATE, *_PAGE), _ALL, ReadingRow, RangeMeta, examples.READING,
         examples.HISTORY_META, _HISTORY_REFUSED,
     ),
     "windows": Operation(
-        ("width", *_HISTORY, *_PAGE), _TABLE, WindowRow, RangeMeta, examples.WINDOW, examples.HISTORY_META,
-        _HISTORY_REFUSED,
+        ("width", *_HISTORY, "agg", "group", "tz", *_STATE, *_PAGE), _ALL, WindowRow, RangeMeta,
+        examples.WINDOW, examples.HISTORY_META, _HISTORY_REFUSED, (AggregateRow,),
     ),
 }  # fmt: skip
 
@@ -113,11 +117,16 @@ def document(app: FastAPI, settings: Settings) -> dict[str, Any]:
             {"name": "sensors", "description": "What measures, and where."},
             {"name": "now", "description": "The newest value of every series."},
             {"name": "history", "description": "Every reading, and windows of them."},
+            {"name": "catalog", "description": "What there is, for those who harvest catalogs."},
             {"name": "live", "description": "The websocket feed."},
             {"name": "operations", "description": "For those who run it."},
         ],
     )
-    kinds = {operation.row for operation in OPERATIONS.values()} | {o.meta for o in OPERATIONS.values()} | {Problem}
+    kinds = (
+        {row for operation in OPERATIONS.values() for row in (operation.row, *operation.other_rows)}
+        | {o.meta for o in OPERATIONS.values()}
+        | {Problem}
+    )
     _, components = msgspec.json.schema_components(sorted(kinds, key=lambda k: k.__name__), ref_template=_REF)
     made.setdefault("components", {}).setdefault("schemas", {}).update(components)
     for get in (path["get"] for path in made["paths"].values()):
@@ -159,18 +168,25 @@ def _parameter(name: str, operation: Operation) -> dict[str, Any]:
 def _answer(operation: Operation) -> dict[str, Any]:
     content: dict[str, Any] = {}
     for name in operation.formats:
-        written = FORMATS[name].write(operation.row, [operation.example], None, operation.example_meta)
-        is_json = name in ("json", "geojson")
-        content[FORMATS[name].media_type.partition(";")[0]] = {
-            "schema": _SCHEMAS[name](operation),
-            "example": msgspec.json.decode(written) if is_json else written.decode(),
-        }
+        body: dict[str, Any] = {"schema": _SCHEMAS[name](operation)}
+        if name not in _BINARY:
+            body["example"] = _example(name, operation)
+        content[FORMATS[name].media_type.partition(";")[0]] = body
     headers = {
         "Link": {"description": 'The next page: `<address>; rel="next"`.', "schema": {"type": "string"}},
         "ETag": {"description": "For If-None-Match.", "schema": {"type": "string"}},
         "Cache-Control": {"description": "How long it may be kept.", "schema": {"type": "string"}},
     }
     return {"description": (operation.row.__doc__ or "").strip(), "headers": headers, "content": content}
+
+
+def _example(name: str, operation: Operation) -> Any:
+    kind, row = operation.row, operation.example
+    if name == "geojson" and "lon" not in kind.__struct_encode_fields__:
+        kind = columns.kind_of(kind, (*kind.__struct_encode_fields__, *columns.PLACE))
+        row = kind(**msgspec.structs.asdict(row), lon=-118.2437, lat=34.0522)
+    written = FORMATS[name].write(kind, [row], None, operation.example_meta)
+    return msgspec.json.decode(written) if name in ("json", "geojson") else written.decode()
 
 
 def _ref(kind: type[msgspec.Struct]) -> dict[str, str]:
@@ -182,11 +198,18 @@ def _envelope(operation: Operation) -> dict[str, Any]:
         "type": "object",
         "required": ["data", "next", "meta"],
         "properties": {
-            "data": {"type": "array", "items": _ref(operation.row)},
+            "data": {"type": "array", "items": _item(operation)},
             "next": {"type": ["string", "null"], "description": "Address of the next page; null: this was the last."},
             "meta": _ref(operation.meta),
         },
     }
+
+
+def _item(operation: Operation) -> dict[str, Any]:
+    if "fields" not in operation.parameters:
+        return _ref(operation.row)
+    some = {"type": "object", "minProperties": 1, "description": "With `fields` or `agg`: the fields asked for."}
+    return {"anyOf": [*map(_ref, (operation.row, *operation.other_rows)), some]}
 
 
 def _features(operation: Operation) -> dict[str, Any]:
@@ -201,7 +224,11 @@ def _features(operation: Operation) -> dict[str, Any]:
     feature = {
         "type": "object",
         "required": ["type", "geometry", "properties"],
-        "properties": {"type": {"const": "Feature"}, "geometry": point, "properties": {"type": "object"}},
+        "properties": {
+            "type": {"const": "Feature"},
+            "geometry": {"anyOf": [point, {"type": "null"}]},
+            "properties": {"type": "object"},
+        },
     }
     return {
         "type": "object",
@@ -219,7 +246,14 @@ def _text(operation: Operation) -> dict[str, Any]:
     return {"type": "string"}
 
 
-_SCHEMAS: dict[str, Any] = {"json": _envelope, "ndjson": _text, "csv": _text, "geojson": _features}
+def _bytes(operation: Operation) -> dict[str, Any]:
+    return {"type": "string", "format": "binary"}
+
+
+_BINARY = ("parquet", "arrow")
+_SCHEMAS: dict[str, Any] = {
+    "json": _envelope, "ndjson": _text, "csv": _text, "geojson": _features, "parquet": _bytes, "arrow": _bytes,
+}  # fmt: skip
 
 
 def _problem(kind: str) -> dict[str, Any]:
@@ -253,6 +287,10 @@ EXAMPLE_PROBLEMS: dict[str, Problem] = {
     "unknown-sensor": Problem(
         "/problems/unknown-sensor", "No such sensor", 404,
         "'7' is not registered in traffic, and nothing was heard of it.", "sensor", "/v1/traffic/sensors lists them.",
+    ),
+    "contradictory-parameters": Problem(
+        "/problems/contradictory-parameters", "Parameters contradict each other", 400,
+        "`agg` and `fields` both choose fields.", "agg", "Give one of them.",
     ),
     "not-acceptable": Problem(
         "/problems/not-acceptable", "Not acceptable", 406,

@@ -51,10 +51,11 @@ class Start:
 
 
 def digest(noun: str, dataset: str, asked: Asked, width: str = "") -> bytes:
-    """Eight bytes that are equal for equal filters: everything but range, limit, cursor and format."""
+    """Eight bytes that are equal for equal filters: everything but range, limit, cursor, fields and format."""
     box = asked.bbox and (asked.bbox.west, asked.bbox.south, asked.bbox.east, asked.bbox.north)
     chosen = (sorted(asked.sensor), sorted(asked.metric), sorted(asked.flag), sorted(asked.origin))
-    parts = (noun, dataset, width, chosen, box)
+    shown = (asked.tz, sorted(asked.group), asked.gaps, asked.as_of_ms)
+    parts = (noun, dataset, width, chosen, box, shown)
     return hashlib.blake2b(msgspec.msgpack.encode(parts), digest_size=8).digest()
 
 

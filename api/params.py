@@ -5,6 +5,8 @@ in the `Operation` of the routes that take it (`openapi.py`).
 """
 
 import difflib
+import functools
+import zoneinfo
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -19,10 +21,13 @@ from schemas.readings import METRIC_PATTERN, SENSOR_PATTERN, Origin
 
 @dataclass(frozen=True)
 class Width:
-    """A window's width, and the range that a query without `from` covers."""
+    """A window's width, and the range that a query without `from` covers. `stored`: made when its time is over; the
+    others are made when they are asked for, from Monday and from the first of the month. `seconds` of a month: at most.
+    """
 
     seconds: int
     default_range_s: int
+    stored: bool = True
 
 
 DAY_S = 86_400
@@ -33,6 +38,8 @@ WIDTHS: dict[str, Width] = {
     "15m": Width(900, DAY_S),
     "1h": Width(3600, 7 * DAY_S),
     "1d": Width(DAY_S, 31 * DAY_S),
+    "1w": Width(7 * DAY_S, 366 * DAY_S, False),
+    "1mo": Width(31 * DAY_S, 3 * 366 * DAY_S, False),
 }
 
 READINGS_DEFAULT_RANGE_S = DAY_S
@@ -53,11 +60,23 @@ class Asked:
     limit: int | None = None
     cursor: str | None = None
     format: str | None = None
+    fields: tuple[str, ...] = ()
+    agg: tuple[str, ...] = ()
+    group: tuple[str, ...] = ()
+    tz: str | None = None
+    gaps: bool = False
+    as_of_ms: int | None = None
+    q: str = ""
+    category: str = ""
+    department: str = ""
+    data_type: str = ""
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A query parameter. `read` takes one value's text and raises `ValueError` with a sentence."""
+    """A query parameter. `read` takes one value's text and raises `ValueError` with a sentence. `lists`: a value may
+    hold several, with commas between them.
+    """
 
     name: str
     field: str
@@ -67,6 +86,7 @@ class Parameter:
     example: Any
     remedy: str
     repeats: bool = False
+    lists: bool = False
 
 
 def _sensor(text: str) -> str:
@@ -105,6 +125,41 @@ def _limit(text: str) -> int:
     return int(text)
 
 
+def _field(text: str) -> str:
+    if not text.isidentifier() or not text.isascii():
+        raise ValueError(f"{text!r} is not a field's name")
+    return text
+
+
+def _one_of(what: str, known: Collection[str]) -> Callable[[str], str]:
+    def read_one(text: str) -> str:
+        if text not in known:
+            meant = nearest(text, known)
+            raise ValueError(f"there is no {what} {text!r}" + (f"; did you mean {meant!r}?" if meant else ""))
+        return text
+
+    return read_one
+
+
+zones = functools.cache(zoneinfo.available_timezones)
+
+
+def _zone(text: str) -> str:
+    if text not in zones():
+        meant = nearest(text, zones())
+        raise ValueError(f"there is no time zone {text!r}" + (f"; did you mean {meant!r}?" if meant else ""))
+    return text
+
+
+def _gaps(text: str) -> bool:
+    if text not in GAPS:
+        raise ValueError(f"{text!r} is neither show nor hide")
+    return GAPS[text]
+
+
+AGGREGATES = ("n", "n_expected", "coverage", "mean", "min", "max", "std", "p50", "p95", "first", "last", "complete")
+GROUPS = ("sensor", "metric", "area")
+GAPS = {"show": True, "hide": False}
 FLAGS = {str(int(flag)): flag.name.lower().replace("_", " ") for flag in Flag}
 ORIGINS = {origin.name.lower(): int(origin) for origin in Origin}
 _TIME = {"type": "string", "format": "date-time"}
@@ -153,9 +208,48 @@ PARAMETERS: dict[str, Parameter] = {
             ["live"], "origin is one of " + ", ".join(ORIGINS), repeats=True,
         ),
         Parameter(
-            "width", "width", _width, "Width of the windows.",
+            "width", "width", _width,
+            "Width of the windows. Weeks (from Monday) and months are made when they are asked for.",
             {"type": "string", "enum": list(WIDTHS), "default": "1h"}, "1h",
             "width is one of " + ", ".join(WIDTHS),
+        ),
+        Parameter(
+            "agg", "agg", _one_of("aggregate", AGGREGATES),
+            "Only these aggregates, beside the names and times; several with commas or repeated. Default: all.",
+            {"type": "array", "items": {"type": "string", "enum": list(AGGREGATES)}}, ["mean", "max"],
+            "agg is one or more of " + ", ".join(AGGREGATES) + ": agg=mean,max", repeats=True, lists=True,
+        ),
+        Parameter(
+            "group", "group", _one_of("group", GROUPS),
+            "Aggregate over all that this leaves together; `metric` always stays apart. `sensor` (the default): each "
+            "series. `metric`: all sensors of a metric. `area`: all sensors of a metric in a cell of the map, named "
+            "by its geohash of five characters (about 5 km).",
+            {"type": "array", "items": {"type": "string", "enum": list(GROUPS)}}, ["sensor"],
+            "group is one or more of " + ", ".join(GROUPS) + ": group=area", repeats=True, lists=True,
+        ),
+        Parameter(
+            "tz", "tz", _zone,
+            "Days, weeks and months of this time zone (IANA), 23 and 25 hours long where clocks change. Default: UTC.",
+            {"type": "string"}, "America/Los_Angeles", "A name of the IANA time zone database: tz=America/Los_Angeles",
+        ),
+        Parameter(
+            "fields", "fields", _field,
+            "Only these fields, in this order; several with commas or repeated. Default: all.",
+            {"type": "array", "items": {"type": "string"}}, ["sensor", "metric", "start"],
+            "Names of the answer's fields, with commas: fields=sensor,metric,start", repeats=True, lists=True,
+        ),
+        Parameter(
+            "gaps", "gaps", _gaps,
+            "`show`: what was to be expected and is not there comes as a row of its own, with flag 9 and without a "
+            "value. A reading's row has rev 0 and origin `none`, and stands at the slots of the series' cadence; a "
+            "window's has n 0 and rev 0. Where a sensor itself said that it has no value, the origin is its own.",
+            {"type": "string", "enum": list(GAPS), "default": "hide"}, "show", "gaps=show or gaps=hide",
+        ),
+        Parameter(
+            "as_of", "as_of_ms", parse_moment,
+            "The state as it was known then: without what came later, and with the revisions of that time. RFC 3339 "
+            "with an offset, not in the future.",
+            _TIME, "2026-11-20T00:00:00Z", "as_of=2026-01-31T00:00:00Z",
         ),
         Parameter(
             "limit", "limit", _limit, "Most rows of a page.", {"type": "integer", "minimum": 1}, 100, "limit=1000",
@@ -164,6 +258,22 @@ PARAMETERS: dict[str, Parameter] = {
             "cursor", "cursor", str,
             "Where to go on: taken from the `next` link of the page before, with the same filter. Opaque.",
             {"type": "string"}, None, "Follow the `next` link.",
+        ),
+        Parameter(
+            "q", "q", str, "Only datasets that have all these words in title, description, keywords or metrics.",
+            {"type": "string", "maxLength": 200}, "ozone", "q=ozone",
+        ),
+        Parameter(
+            "category", "category", str, "Only datasets of this category.", {"type": "string"}, "Transport",
+            "category=Transport",
+        ),
+        Parameter(
+            "department", "department", str, "Only datasets of this department.", {"type": "string"}, "Transportation",
+            "department=Transportation",
+        ),
+        Parameter(
+            "type", "data_type", str, "Only datasets of this type: demographic, performance or operational.",
+            {"type": "string"}, "operational", "type=operational",
         ),
         Parameter(
             "format", "format", str, "The answer's format; without it, Accept decides.", {"type": "string"}, None,
@@ -186,19 +296,18 @@ def read(names: Collection[str], items: Iterable[tuple[str, str]]) -> Asked:
             raise _unknown(name, names)
         parameter = PARAMETERS[name]
         try:
-            value = parameter.read(text)
+            given = [parameter.read(part) for part in (text.split(",") if parameter.lists else [text])]
         except ValueError as e:
             raise bad_parameter(name, str(e), parameter.remedy) from None
         if parameter.repeats:
-            known = values.setdefault(parameter.field, ())
-            values[parameter.field] = known if value in known else (*known, value)
+            values[parameter.field] = tuple(dict.fromkeys((*values.get(parameter.field, ()), *given)))
         elif parameter.field in values:
             raise RequestError(
                 400, "repeated-parameter", "A parameter is given twice", f"{name} takes one value.", name,
                 f"Give {name} once.",
             )  # fmt: skip
         else:
-            values[parameter.field] = value
+            (values[parameter.field],) = given
     return Asked(**values)
 
 
@@ -211,7 +320,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 
 def _unknown(name: str, names: Collection[str]) -> RequestError:
-    meant = nearest(name, names)
+    meant = None if name in PARAMETERS else nearest(name, names)
     known = ", ".join(sorted(names)) or "none"
     return RequestError(
         400,

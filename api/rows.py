@@ -4,14 +4,14 @@ The OpenAPI document is made from these classes, so a field's description and ex
 is not there is null (in CSV: empty).
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
-from schemas.flags import Test
+from schemas.flags import Test, fired_tests
 
-TESTS = {str(int(test)): (test.name or "").lower().replace("_", "-") for test in Test}
+TESTS = {str(int(test)): fired_tests(test)[0] for test in Test}
 """The bits of `tests`, as `meta.tests` has them."""
 
 Moment = Annotated[
@@ -43,9 +43,9 @@ Rev = Annotated[int, Meta(description="Revision, from 1; a higher one replaced t
 OriginName = Annotated[
     str,
     Meta(
-        description="`live` from a sensor, `import` from a file of history.",
+        description="`live` from a sensor, `import` from a file of history, `none` a gap that was asked for.",
         examples=["live"],
-        extra_json_schema={"enum": ["live", "import"]},
+        extra_json_schema={"enum": ["live", "import", "none"]},
     ),
 ]
 PeriodS = Annotated[int, Meta(description="Averaging period in seconds; 0 is an instant.", examples=[300])]
@@ -66,7 +66,7 @@ class ReadingRow(msgspec.Struct, frozen=True, gc=False):
     tests: TestBits
     rev: Rev
     origin: OriginName
-    received: Annotated[Moment, Meta(description="When the gateway got it.")]
+    received: Annotated[Moment | None, Meta(description="When the gateway got it; null: a gap.")]
 
 
 class LatestValueRow(ReadingRow, frozen=True, gc=False):
@@ -110,7 +110,39 @@ class WindowRow(msgspec.Struct, frozen=True, gc=False):
     last: Annotated[float | None, Meta(description="Last value.", examples=[72.4])]
     complete: Annotated[bool, Meta(description="Whether the window is closed.", examples=[True])]
     rev: Rev
-    published: Annotated[Moment, Meta(description="When this revision was stored.")]
+    published: Annotated[Moment | None, Meta(description="When this revision was stored; null: a gap.")]
+
+
+class AggregateRow(msgspec.Struct, frozen=True, gc=False):
+    """Readings that start in [start, end), aggregated when they were asked for: over local days, weeks and months, or
+    over several sensors.
+    """
+
+    dataset: DatasetId
+    sensor: Annotated[str | None, Meta(description="Null: of several sensors.", examples=["716328"])]
+    area: Annotated[str | None, Meta(description="Geohash of the cell; null: not asked for, or no place.")]
+    metric: MetricName
+    unit: Unit
+    width: Annotated[str, Meta(examples=["1d"])]
+    tz: Annotated[str, Meta(description="The time zone of its days.", examples=["America/Los_Angeles"])]
+    start: Moment
+    end: Moment
+    sensors: Annotated[int, Meta(description="Sensors that have readings in it.", examples=[1])]
+    n: Annotated[int, Meta(description="Readings counted: those with flags 1, 2, 3.", examples=[288])]
+    n_expected: Annotated[int | None, Meta(description="Readings expected of these sensors; null: not known.")]
+    coverage: Annotated[float | None, Meta(description="Covered time over the sensors' time, 0 to 1.", examples=[1.0])]
+    mean: Annotated[
+        float | None,
+        Meta(description="Mean; of speed weighted by volume where that is known.", examples=[71.3]),
+    ]
+    min: Annotated[float | None, Meta(description="Least value.")]
+    max: Annotated[float | None, Meta(description="Greatest value.")]
+    std: Annotated[float | None, Meta(description="Standard deviation of the population.")]
+    p50: Annotated[float | None, Meta(description="Median.")]
+    p95: Annotated[float | None, Meta(description="95th percentile.")]
+    first: Annotated[float | None, Meta(description="First value; null: of several sensors.")]
+    last: Annotated[float | None, Meta(description="Last value; null: of several sensors.")]
+    complete: Annotated[bool, Meta(description="Whether it is over and three quarters of it are covered.")]
 
 
 class DeviceRow(msgspec.Struct, frozen=True):
@@ -180,6 +212,16 @@ class MetricRow(msgspec.Struct, frozen=True):
     cadence_s: int
     fail: Annotated[list[float] | None, Meta(description="Outside [low, high] a reading fails.")]
     suspect: Annotated[list[float] | None, Meta(description="Outside [low, high] it is suspect.")]
+    quality: Annotated[
+        dict[str, Any],
+        Meta(
+            description="The other quality rules' parameters, by rule; docs/quality.md.",
+            examples=[{"spike": {"suspect": 60.0, "fail": 120.0, "method": "differential"}}],
+        ),
+    ]
+    sensors: Annotated[
+        dict[str, Any], Meta(description="By sensor, the parameters that are other ones for it.", examples=[{}])
+    ]
 
 
 class DatasetRow(msgspec.Struct, frozen=True):

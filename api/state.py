@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
+from api.catalog.facts import CatalogFacts
 from api.cursor import Cursors
 from api.live.groups import Member
 from api.live.hub import Hub
@@ -37,6 +38,7 @@ class AppState:
     latest: Latest
     hub: Hub
     cursors: Cursors
+    measured: CatalogFacts
     play: Callable[[Member, Play], None]
     now_ms: Callable[[], int] = wall_clock_ms
 

@@ -4,39 +4,50 @@ To add a dataset, add a file that has its id as name; nothing else has to know. 
 start, with file, line and reason.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import PurePath
-from typing import Annotated
 
 import msgspec
 
 from schemas.errors import CityFolderError
+from schemas.indices.hourly import INDICES
+from schemas.indices.stored import METRICS as INDEX_METRICS
+from schemas.quality import Quality, merged, mistakes
 from schemas.quantities import QUANTITIES
-from schemas.readings import DATASET_PATTERN, RESERVED_DATASETS, PeriodS
+from schemas.readings import DATASET_PATTERN, RESERVED_DATASETS, SENSOR_PATTERN, PeriodS
 from schemas.toml_files import Path, TomlFile
 from schemas.units import conversion
 
-MAX_SENTINELS = 4
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DURATION = re.compile(r"P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?")
+_DURATION_S = (365 * 86_400, 30 * 86_400, 7 * 86_400, 86_400, 3600, 60, 1)
 
 
-class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A metric of a dataset: what its sources send where they do not say, and the first quality rules.
+class Metric(Quality, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A metric of a dataset: what its sources send where they do not say, and the parameters of the quality rules.
 
     `unit` is the source's (UCUM or an alias), `period_s` the averaging period (0: an instant), `cadence_s` the
-    time between readings. `fail` and `suspect` are the gross range spans [low, high] in the CANONICAL unit,
-    ends included; `sentinels` are values (at most four), in the SOURCE's unit, that mean "no value".
+    time between readings.
     """
 
     unit: str = ""
     period_s: PeriodS = 0
     cadence_s: PeriodS = 0
     description: str = ""
-    fail: tuple[float, float] | None = None
-    suspect: tuple[float, float] | None = None
-    sentinels: Annotated[tuple[float, ...], msgspec.Meta(max_length=MAX_SENTINELS)] = ()
+
+    @property
+    def span_s(self) -> int:
+        """The time from one reading to the next, as far as it is known."""
+        return self.cadence_s or self.period_s
+
+
+class Position(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where mobile sensors' readings may come from: [minLon, minLat, maxLon, maxLat], ends included."""
+
+    bbox: tuple[float, float, float, float]
 
 
 class Privacy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,7 +63,11 @@ class Dataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `lateness_s`: a window closes when the sensor's watermark has passed its end by so much. `silence_s`: a
     sensor that sent nothing for so long has its windows closed by ticks. `accept_since`: readings before it
-    (RFC 3339) go to the dead letters.
+    (RFC 3339) go to the dead letters. `indices`: the air quality indices that are made of its pollutants.
+    `index_metrics`: which metric feeds a pollutant, such as {pm25 = "pm25-corr"}; else the pollutant as measured.
+    `update_frequency` is an ISO 8601 duration. `automated`: no person is needed
+    for an update. `hvd_category` is the address of the EU's category of high-value datasets, where it is one.
+    `sensors`: by sensor and metric, quality parameters that win over the metric's.
     """
 
     id: str
@@ -72,10 +87,35 @@ class Dataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     silence_s: int = 900
     accept_since: datetime = datetime(2000, 1, 1, tzinfo=UTC)
     keywords: tuple[str, ...] = ()
+    indices: tuple[str, ...] = tuple(INDICES)
+    index_metrics: dict[str, str] = {}
+    automated: bool = True
+    hvd_category: str = ""
+    position: Position | None = None
+    sensors: dict[str, dict[str, Quality]] = {}
+
+    def quality(self, sensor: str, metric: str) -> Metric:
+        """What holds for one sensor's metric; an empty one for a metric that the dataset does not list."""
+        general = self.metrics.get(metric) or Metric()
+        special = self.sensors.get(sensor, {}).get(metric)
+        return merged(general, special) if special else general
 
     def accept_since_ms(self) -> int:
         """`accept_since` in epoch ms UTC."""
         return (self.accept_since - _EPOCH) // timedelta(milliseconds=1)
+
+    def index_inputs(self) -> dict[str, str]:
+        """The metric that feeds each pollutant of the dataset's indices."""
+        pollutants = dict.fromkeys(metric for name in self.indices for metric in INDICES[name].pollutants)
+        return {pollutant: self.index_metrics.get(pollutant, pollutant) for pollutant in pollutants}
+
+
+def duration_s(text: str) -> int | None:
+    """Seconds of an ISO 8601 duration (a month as 30 days, a year as 365), None for what is none."""
+    found = _DURATION.fullmatch(text)
+    if found is None or not any(found.groups()):
+        return None
+    return sum(int(n) * seconds for n, seconds in zip(found.groups(), _DURATION_S, strict=True) if n)
 
 
 def shipped_files() -> dict[str, str]:
@@ -117,13 +157,53 @@ def _mistakes(dataset: Dataset, stem: str) -> Iterator[tuple[Path, str]]:
     for field in ("lateness_s", "silence_s"):
         if getattr(dataset, field) < 0:
             yield (field,), f"{field} must not be negative"
+    if duration_s(dataset.update_frequency) is None:
+        yield ("update_frequency",), "update_frequency is an ISO 8601 duration, such as PT5M or P1D"
+    if dataset.hvd_category and not dataset.hvd_category.startswith("http"):
+        yield ("hvd_category",), "hvd_category is an address, such as http://data.europa.eu/bna/c_dd313021"
     if dataset.accept_since.tzinfo is None:
         yield ("accept_since",), "accept_since needs an offset, such as 2000-01-01T00:00:00Z"
+    for name in dataset.indices:
+        if name not in INDICES:
+            yield ("indices",), f"there is no index {name!r}; there are {', '.join(INDICES)}"
+    pollutants = {metric for index in INDICES.values() for metric in index.pollutants}
+    for pollutant, source in dataset.index_metrics.items():
+        if pollutant not in pollutants:
+            yield (
+                ("index_metrics", pollutant),
+                f"no index is made of {pollutant!r}; of {', '.join(sorted(pollutants))}",
+            )
+        elif source not in INDEX_METRICS:
+            yield ("index_metrics", pollutant), f"{source!r} can't feed an index; {', '.join(INDEX_METRICS)} can"
     if not dataset.metrics:
         yield ("metrics",), "a dataset has at least one metric; add a table such as [metrics.pm25]"
     for name, metric in dataset.metrics.items():
         for field, problem in _metric_mistakes(name, metric):
             yield ("metrics", name, field), f"metrics.{name}: {problem}"
+    yield from _sensor_mistakes(dataset)
+    if dataset.position is not None and not _is_box(dataset.position.bbox):
+        yield ("position", "bbox"), "bbox must be [minLon, minLat, maxLon, maxLat] in degrees, low ends first"
+
+
+def _sensor_mistakes(dataset: Dataset) -> Iterator[tuple[Path, str]]:
+    for sensor, metrics in dataset.sensors.items():
+        if not SENSOR_PATTERN.fullmatch(sensor):
+            yield (
+                ("sensors", sensor, *list(metrics)[:1]),
+                f"sensors: {sensor!r} is not of the form {SENSOR_PATTERN.pattern}",
+            )
+        for name in metrics:
+            if name not in dataset.metrics:
+                yield ("sensors", sensor, name), f"sensors.{sensor}: the dataset has no metric {name!r}"
+                continue
+            metric = dataset.quality(sensor, name)
+            for field, problem in mistakes(metric, metric.span_s):
+                yield ("sensors", sensor, name, field), f"sensors.{sensor}.{name}: {problem}"
+
+
+def _is_box(box: tuple[float, float, float, float]) -> bool:
+    west, south, east, north = box
+    return -180 <= west < east <= 180 and -90 <= south < north <= 90
 
 
 def _metric_mistakes(name: str, metric: Metric) -> Iterator[tuple[str, str]]:
@@ -134,12 +214,4 @@ def _metric_mistakes(name: str, metric: Metric) -> Iterator[tuple[str, str]]:
             "unit",
             f"no conversion from {metric.unit!r} to {QUANTITIES[name].unit}; schemas/units.py lists them",
         )
-    spans = {"fail": metric.fail, "suspect": metric.suspect}
-    good = {field: span for field, span in spans.items() if span is not None and span[0] < span[1]}
-    for field, span in spans.items():
-        if span is not None and field not in good:
-            yield field, f"{field} must be [low, high] with low < high"
-    if len(good) == 2:
-        (low, high), (suspect_low, suspect_high) = good["fail"], good["suspect"]
-        if not (low <= suspect_low and suspect_high <= high):
-            yield "suspect", f"the suspect span must lie within the fail span, [{low:g}, {high:g}]"
+    yield from mistakes(metric, metric.span_s)

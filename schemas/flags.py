@@ -18,17 +18,50 @@ class Flag(IntEnum):
 
 
 class Test(IntFlag):
-    """The bits of `tests`; a reading's flag is the roll-up of all of them."""
+    """The bits of `tests`; a reading's flag is the roll-up of all of them. docs/quality.md says what each means."""
 
     __test__ = False  # not for pytest
 
     GROSS_RANGE_FAIL = 1 << 0
     GROSS_RANGE_SUSPECT = 1 << 1
     SENTINEL = 1 << 2
+    NOT_A_NUMBER = 1 << 3
+    CLIMATOLOGY_FAIL = 1 << 4
+    CLIMATOLOGY_SUSPECT = 1 << 5
+    SPIKE_FAIL = 1 << 6
+    SPIKE_SUSPECT = 1 << 7
+    RATE_OF_CHANGE_FAIL = 1 << 8
+    RATE_OF_CHANGE_SUSPECT = 1 << 9
+    FLAT_LINE_FAIL = 1 << 10
+    FLAT_LINE_SUSPECT = 1 << 11
+    ATTENUATED_FAIL = 1 << 12
+    ATTENUATED_SUSPECT = 1 << 13
+    TIME_GAP_FAIL = 1 << 14
+    TIME_GAP_SUSPECT = 1 << 15
+    POSITION_FAIL = 1 << 16
+    CLOCK_AHEAD = 1 << 17
+    CLOCK_BEHIND = 1 << 18
+
+    @property
+    def flag(self) -> Flag:
+        """The flag that a test gives when it fires."""
+        if self in (Test.SENTINEL, Test.NOT_A_NUMBER):
+            return Flag.MISSING
+        return Flag.FAIL if str(self.name).endswith("_FAIL") else Flag.SUSPECT
+
+
+def fired_tests(tests: int) -> list[str]:
+    """The names of a mask's tests as answers have them, such as `spike-fail`."""
+    return [str(test.name).lower().replace("_", "-") for test in Test if tests & test]
+
+
+def mask_of(flag: Flag) -> int:
+    """The bits of all tests that give this flag."""
+    return sum(int(test) for test in Test if test.flag is flag)
 
 
 COUNTED = (Flag.GOOD, Flag.NOT_EVALUATED, Flag.SUSPECT)
 """The flags that aggregates count."""
 
-RULES_VERSION = "qc-1"
+RULES_VERSION = "qc-2"
 """The version of the rule set; it travels with every clean record."""

@@ -81,7 +81,30 @@ AMENDED: Table = {
 }
 """Readings whose flag or tests changed when they were judged again among stored neighbours (`topics.AMENDED`)."""
 
-KINDS: dict[str, Table] = {topics.WINDOWS: WINDOWS, topics.AMENDED: AMENDED}
+INDEX: Table = {
+    "dataset": _TEXT,
+    "sensor": _TEXT,
+    "index": _TEXT,  # us-aqi, nowcast, eaqi, daqi, who
+    "metric": _TEXT,  # the pollutant, or `overall`
+    "table": _TEXT,  # the year that names the authority's table
+    "driver": _TEXT,  # the pollutant whose value it is; empty: no data
+    "source": _TEXT,  # the metric that fed it, such as pm25-corr; empty: no data
+    "category": _TEXT,  # the authority's name, or `no data`
+    "start": _I8,  # epoch ms UTC: [start, end)
+    "end": _I8,
+    "value": _F8,  # NaN: no data
+    "concentration": _F8,  # what the value is of, canonical unit; NaN: too few hours
+    "hours": _I4,  # how many hours were there, of
+    "expected": _I4,
+    "coverage": _F8,  # hours / expected
+    "beyond": _U1,  # 1: above the official table
+    "rev": _I4,  # 1, 2, 3, ...: each published change of the row
+    "origin": _U1,  # 1: of imported readings alone
+    "published": _I8,  # epoch ms UTC of the transaction
+    "out_seq": _I8,
+}
+
+KINDS: dict[str, Table] = {topics.WINDOWS: WINDOWS, topics.INDEX: INDEX, topics.AMENDED: AMENDED}
 """To add a kind: its columns above, a line here, its topic in schemas/topics.py."""
 
 

@@ -80,6 +80,7 @@ class Registry:
     """All registrations, folded in the order they came. Lookups of what is not registered give the dataset's."""
 
     datasets: dict[str, Dataset]
+    time_zone: str = "UTC"  # the city's, by whose days some indices go
     _of: dict[tuple[str, str], list[Registration]] = field(default_factory=dict)
     _rules: dict[tuple[str, str, str], SeriesRule] = field(default_factory=dict)
 
@@ -118,7 +119,7 @@ class Registry:
         if (rule := self._rules.get(key)) is None:
             known = self._of.get((dataset, sensor))
             special = (known[-1].series.get(metric) if known else None) or Series()
-            general = self.datasets[dataset].metrics.get(metric, Metric()) if dataset in self.datasets else Metric()
+            general = self.datasets[dataset].quality(sensor, metric) if dataset in self.datasets else Metric()
             if len(self._rules) >= MAX_RULES:  # made-up names must not fill the memory
                 self._rules.clear()
             rule = self._rules[key] = SeriesRule(

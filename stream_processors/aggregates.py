@@ -14,6 +14,8 @@ from schemas.flags import COUNTED
 
 Array = npt.NDArray[Any]
 
+_IS_COUNTED = np.isin(np.arange(256), COUNTED)
+
 COMPLETE_COVERAGE = 0.75
 """Share of a window's time that must be covered for it to count as complete: 75 %, as EPA asks of an hour
 (45 minutes), a day (18 hours) and eight hours (6). 40 CFR part 50, appendices, and shared practice."""
@@ -67,11 +69,14 @@ def aggregate(
     groups = len(window_end)
     longest_span_ms = np.zeros(groups, np.int64)  # also of what does not count: a window of failed readings expects
     np.maximum.at(longest_span_ms, window, span_ms)
-    counted = np.isin(flag, COUNTED) & np.isfinite(value)
-    order = np.lexsort((start[counted], window[counted]))
-    window, start, span_ms, value, weight = (
-        column[counted][order] for column in (window, start, span_ms, value, weight)
-    )
+    counted = _IS_COUNTED[flag.astype(np.uint8, copy=False)] & np.isfinite(value)
+    columns = window, start, span_ms, value, weight
+    if not counted.all():
+        columns = tuple(column[counted] for column in columns)  # type: ignore[assignment]
+    if not _is_sorted(columns[0], columns[1]):
+        order = np.lexsort((columns[1], columns[0]))
+        columns = tuple(column[order] for column in columns)  # type: ignore[assignment]
+    window, start, span_ms, value, weight = columns
     n = np.bincount(window, minlength=groups)
     some = n > 0
     at = np.concatenate(([0], np.cumsum(n)[:-1]))  # where each window's readings begin
@@ -89,12 +94,16 @@ def aggregate(
     plain_mean = total / np.where(some, n, 1)
     m2 = spread(reduce(np.add, (value - plain_mean[window]) ** 2))
     known = np.isfinite(weight)
-    weight = np.where(known, weight, 0.0)
-    weight_sum = spread(reduce(np.add, weight))
-    weighted = spread(reduce(np.add, np.where(known, value, 0.0) * weight))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.where(weight_sum > 0, weighted / weight_sum, plain_mean)
-    by_value = value[np.lexsort((value, window))]
+    if known.any():
+        weight = np.where(known, weight, 0.0)
+        weight_sum = spread(reduce(np.add, weight))
+        weighted = spread(reduce(np.add, np.where(known, value, 0.0) * weight))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = np.where(weight_sum > 0, weighted / weight_sum, plain_mean)
+    else:
+        mean, weight_sum = plain_mean, spread(np.zeros(len(begin)))
+        weighted = weight_sum
+    by_value = _sorted_within(value, begin, n[some])
     known_span = longest_span_ms > 0
     expected = np.where(known_span, np.rint(width_ms / np.where(known_span, longest_span_ms, 1)), -1).astype(np.int64)
     covered_ms = np.zeros(groups, np.int64)
@@ -118,6 +127,30 @@ def aggregate(
         weight=weight_sum,
         complete=np.nan_to_num(coverage) >= COMPLETE_COVERAGE,
     )
+
+
+def _is_sorted(window: Array, start: Array) -> bool:
+    """By window, then start."""
+    return bool(((window[1:] > window[:-1]) | ((window[1:] == window[:-1]) & (start[1:] >= start[:-1]))).all())
+
+
+def _sorted_within(value: Array, begin: Array, n: Array) -> Array:
+    """The values sorted within each of k groups of `n` (k, at least 1) that begin at `begin`.
+
+    Groups of like size are sorted together as the rows of a table, several times faster than one sort by two keys.
+    """
+    by_value = np.empty_like(value)
+    if not len(value):
+        return by_value
+    size = np.frexp(n.astype(np.float64) - 0.5)[1]  # 2 ** (size - 1) < n <= 2 ** size
+    for of_size in np.unique(size).tolist():
+        groups = np.flatnonzero(size == of_size)
+        place = begin[groups][:, None] + np.arange(int(n[groups].max()))
+        inside = place < (begin[groups] + n[groups])[:, None]
+        table = np.where(inside, value[np.minimum(place, len(value) - 1)], np.inf)
+        table.sort(axis=1)
+        by_value[place[inside]] = table[inside]
+    return by_value
 
 
 def _percentile(by_value: Array, begin: Array, n: Array, q: float) -> Array:

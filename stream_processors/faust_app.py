@@ -90,14 +90,13 @@ def build(
     app.agent(topic, name=f"{name}-feed", concurrency=1)(feed)
 
     async def on_assigned(*_: Any, **__: Any) -> None:
-        partitions = {tp for tp in app.consumer.assignment() if tp.topic == topic_name}
-        if not partitions:
-            return
         with _crash_only():
-            await _take_over(partitions)
+            await prepare()  # also by one that gets no partition yet: it stands by
+            partitions = {tp for tp in app.consumer.assignment() if tp.topic == topic_name}
+            if partitions:
+                await _take_over(partitions)
 
     async def _take_over(partitions: set[TP]) -> None:
-        await prepare()
         first = await app.consumer.earliest_offsets(*partitions)
         end = await app.consumer.highwaters(*partitions)
         starts = await role.assign({tp.partition: (first[tp], end[tp]) for tp in partitions})

@@ -13,7 +13,7 @@ from schemas.readings import Readings
 from stream_processors import metrics
 from stream_processors.chain import Item, follow
 from stream_processors.clean import REASONS
-from stream_processors.owner import Owner, Work, count_closed
+from stream_processors.owner import HOUR_S, Owner, Work, count_closed, index_marks
 from stream_processors.series import Rows, join
 from stream_processors.store import Store
 
@@ -38,44 +38,62 @@ async def flush(owner: Owner, store: Store, items: Sequence[Item]) -> None:
 
 
 async def _store_readings(work: Work, accepted: list[Item]) -> None:
-    owner = work.owner
-    batch = join([item.record.readings for item in accepted])
-    if unknown := owner.table.unknown(batch):
-        owner.table.add(await work.store.add_series(unknown), {key: owner.part(key) for key in unknown})
-    counts = [len(item.record.readings) for item in accepted]
-    part = np.repeat([item.part for item in accepted], counts)
-    position = np.repeat([work.positions[item.part].at(item.offset) for item in accepted], counts)
-    slot = owner.table.slots(batch)
-    stored = await work.store.put_readings(batch, owner.table.columns["id"][slot], part, position)
+    owner, batches = work.owner, [item.record.readings for item in accepted]
+    counts = [len(batch) for batch in batches]
+    slot = np.concatenate([await _slots(work, batch) for batch in batches])
+    columns = join(batches)
+    columns["series"] = owner.table.columns["id"][slot]
+    columns["part"] = np.repeat([item.part for item in accepted], counts)
+    columns["position"] = np.repeat([work.positions[item.part].at(item.offset) for item in accepted], counts)
+    stored = await work.store.put_readings(columns)
     rows = Rows(
-        slot, batch.start, batch.period_s, batch.value, batch.flag, batch.received,
-        owner.table.span_ms(slot, batch.period_s), batch.origin,
+        slot, columns["start"], columns["period_s"], columns["value"], columns["flag"], columns["received"],
+        owner.table.span_ms(slot, columns["period_s"]), columns["origin"],
     )  # fmt: skip
-    put = stored.new | stored.replaced
-    standing = _last_of_each(rows, np.flatnonzero(put))  # of several revs in one flush, only the last is stored
-    await work.put_marks(owner.windows.take(rows.take(standing), rows.take(stored.replaced)))
-    if stored.conflict.any():
-        _refuse_conflicts(work, accepted, counts, batch, np.flatnonzero(stored.conflict))
+    standing = rows
+    if stored.new.all():
+        await work.put_marks(owner.windows.take(rows))
+    else:
+        put = stored.new | stored.replaced
+        # of several revs in one flush, only the last is stored
+        standing = rows.take(_last_of_each(rows, np.flatnonzero(put)))
+        await work.put_marks(owner.windows.take(standing, rows.take(stored.replaced)))
+        _refuse_conflicts(work, accepted, counts, np.flatnonzero(stored.conflict))
+        metrics.WINDOWS_REVISED.inc(int(stored.replaced.sum()))
+        metrics.WINDOWS_CONFLICTS.inc(int(stored.conflict.sum()))
+        metrics.WINDOWS_REPEATS.inc(int((~put & ~stored.conflict).sum()))
+    of_an_hour = standing.span_ms == HOUR_S * 1000  # such a reading is a window itself
+    if of_an_hour.any():
+        hours = standing.take(of_an_hour)
+        await work.put_marks(index_marks(owner.table, HOUR_S, hours.slot, hours.start))
     metrics.WINDOWS_READINGS.inc(int(stored.new.sum()))
-    metrics.WINDOWS_REVISED.inc(int(stored.replaced.sum()))
-    metrics.WINDOWS_CONFLICTS.inc(int(stored.conflict.sum()))
-    metrics.WINDOWS_REPEATS.inc(int((~put & ~stored.conflict).sum()))
 
 
-def _refuse_conflicts(work: Work, accepted: list[Item], counts: list[int], batch: Readings, conflicts: Array) -> None:
+async def _slots(work: Work, batch: Readings) -> Array:
+    """The slot of each reading; series that are new get one, and a key in the database."""
+    table = work.owner.table
+    slot = table.slots(batch)
+    if (slot < 0).any():
+        new = table.unknown(batch, slot)
+        table.add(await work.store.add_series(new), {key: work.owner.part(key) for key in new})
+        slot = table.slots(batch)
+    return slot
+
+
+def _refuse_conflicts(work: Work, accepted: list[Item], counts: list[int], conflicts: Array) -> None:
     """Readings of a stored rev with another value go to the dead letters: `clean` remembers only so far back."""
     ends = np.cumsum(counts)
     topic = work.owner.settings.kafka_topic_prefix + topics.CLEAN
     for i in conflicts.tolist():
         number = int(np.searchsorted(ends, i, side="right"))
-        item = accepted[number]
-        row = batch.row(i)
-        detail = f"conflict: {REASONS['conflict']}: {msgspec.json.encode(row).decode()}"
+        item, row = accepted[number], i - int(ends[number]) + counts[number]
+        said = item.record.readings.row(row)
+        detail = f"conflict: {REASONS['conflict']}: {msgspec.json.encode(said).decode()}"
         work.outgoing.letter(
             item.part,
             DeadLetter(
-                "kafka", topic, work.store.now_ms, "conflict", detail, msgspec.json.encode(row),
-                item.part, item.offset, i - int(ends[number]) + counts[number],
+                "kafka", topic, work.store.now_ms, "conflict", detail, msgspec.json.encode(said),
+                item.part, item.offset, row,
             ),
         )  # fmt: skip
 

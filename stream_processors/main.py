@@ -47,7 +47,7 @@ def main() -> None:
     )  # it says twice a second that Kafka is away; we say it once
     asyncio.run(_wait_for_topics(settings))
     logging.getLogger("aiokafka").setLevel(logging.WARNING)
-    faust_app.run(_app(role, settings, Registry(city.datasets)), settings.log_level)
+    faust_app.run(_app(role, settings, Registry(city.datasets, city.info.time_zone)), settings.log_level)
 
 
 def _app(role: str, settings: Settings, registry: Registry) -> faust.App:

@@ -23,6 +23,7 @@ WINDOWS_GAPS = Counter("cityfeed_windows_gaps_total", "Times the log began after
 WINDOWS_FLUSH_S = Histogram(
     "cityfeed_windows_flush_seconds", "Time of one transaction", buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10)
 )
+INDICES_STORED = Counter("cityfeed_index_rows_total", "Index rows stored or revised", ["index"])
 PUBLISHED = Counter("cityfeed_published_records_total", "Records of published rows that Kafka acknowledged", ["topic"])
 OUTBOX = Gauge("cityfeed_outbox_records", "Records of published rows that wait in the database for Kafka")
 DATABASE_UP = Gauge("cityfeed_windows_database_up", "1 when the last try to reach the database went well")

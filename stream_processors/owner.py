@@ -25,10 +25,12 @@ from stream_processors.outbox import Outbox
 from stream_processors.outgoing import Outgoing, names_of
 from stream_processors.repair import DirtyMarks, Mark
 from stream_processors.series import Key, Rows, SeriesTable
-from stream_processors.store import MarkRow, Position, Store
+from stream_processors.store import IndexKey, MarkRow, Position, Store
 from stream_processors.windows import ALL_S, Closed, Kind, Marks, Windows, reading_end
 
 log = logging.getLogger(__name__)
+
+HOUR_S, QUARTER_S = 3600, 900  # what indices are made of
 
 
 class Owner:
@@ -49,6 +51,7 @@ class Owner:
             quiet_ms=self.settings.repair_quiet_s * 1000, max_delay_ms=self.settings.repair_max_delay_s * 1000
         )
         self._slot_of_id = np.zeros(0, np.int64)
+        self.index_series: dict[IndexKey, int] = {}
 
     async def load(self, store: Store, positions: dict[int, Position]) -> None:
         """Take up what is stored of these partitions: open windows, marks, and what was not published."""
@@ -145,6 +148,8 @@ class Work:
         changed, rev = await self.store.put_windows(closed, columns["id"], part, out_seq, expect_new=expect_new)
         if len(changed):
             self.outgoing.add(WINDOWS, part[changed], self._published(closed, changed, rev, out_seq[changed]))
+            slot, start = closed.slot[changed], closed.start[changed]
+            await self.put_marks(index_marks(self.owner.table, closed.width_s, slot, start))
 
     def _published(self, closed: Closed, rows: Array, rev: Array, out_seq: Array) -> "dict[str, Array | Texts]":
         n = len(rows)
@@ -173,6 +178,15 @@ class Work:
                 of = self.owner.table.columns[slot]
                 rows.append((int(of["part"]), kind, int(of["id"]), width_s, start, times.marked, times.touched))
         await self.store.put_marks(rows)
+
+
+def index_marks(table: SeriesTable, width_s: int, slot: Array, start: Array) -> list[Marks]:
+    """Marks of the hours that changed with windows, or readings, of these series, where indices are made of them."""
+    column = {HOUR_S: "feeds_index", QUARTER_S: "feeds_quarters"}.get(width_s)
+    feeds = table.columns[column][slot] if column else np.zeros(0, bool)
+    if not feeds.any():
+        return []
+    return [Marks(HOUR_S, slot[feeds], start[feeds] // (HOUR_S * 1000) * (HOUR_S * 1000), True, Kind.INDEX)]
 
 
 def count_closed(closed: Closed, *, repaired: bool) -> None:

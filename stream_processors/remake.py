@@ -12,7 +12,7 @@ from stream_processors.owner import Owner, Work, count_closed
 from stream_processors.repair import Key, as_columns
 from stream_processors.series import Rows
 from stream_processors.store import Store
-from stream_processors.windows import Kind, close_rows, gone_rows, weights
+from stream_processors.windows import Kind, close_rows, gone_rows
 
 Array = npt.NDArray[Any]
 
@@ -55,7 +55,7 @@ async def _remake(work: Work, width_s: int, slot: Array, start: Array) -> int:
     eligible = loaded.span_ms < width
     rows, among = _distinct_rows(loaded.take(wanted & eligible)), _distinct_rows(loaded.take(eligible))
     if len(rows):
-        closed = close_rows(rows, width_s, weights(rows, among, table))
+        closed = close_rows(rows, width_s, among, table)
         await work.put_closed(closed, expect_new=False)
         count_closed(closed, repaired=True)
     made = np.unique((rows.slot << 43) + rows.start // width * width)

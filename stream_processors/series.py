@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from schemas.indices.hourly import OF_QUARTERS
 from schemas.quantities import QUANTITIES
 from schemas.readings import Readings
 from schemas.registry import Registry
@@ -19,7 +21,7 @@ NEVER_MS = -(1 << 60)
 _DTYPE = np.dtype(
     [
         ("id", "i4"), ("part", "i2"), ("sensor", "i4"), ("lateness_ms", "i8"), ("silence_ms", "i8"),
-        ("rule_period_s", "i4"), ("rule_span_s", "i4"), ("weight", "i4"),
+        ("rule_period_s", "i4"), ("rule_span_s", "i4"), ("weight", "i4"), ("feeds_index", "?"), ("feeds_quarters", "?"),
     ]
 )  # fmt: skip
 
@@ -57,6 +59,8 @@ class SeriesTable:
         self._registry = registry
         self._slot: dict[Key, int] = {}
         self._sensor: dict[tuple[str, str], int] = {}
+        self._metric: dict[str, int] = {}
+        self._slots = np.full((1, 1), -1)  # by sensor and metric; the last row and column are of what is not known
         self.keys: list[Key] = []
         self.columns = np.zeros(0, _DTYPE)
 
@@ -67,18 +71,20 @@ class SeriesTable:
         """The slot of a series, None for one that has none yet."""
         return self._slot.get(key)
 
-    def unknown(self, batch: Readings) -> list[Key]:
-        """The series of a batch that have no slot yet."""
-        pairs = np.unique(batch.sensor.astype(np.int64) * len(batch.metrics) + batch.metric)
-        keys = (self._key(batch, code) for code in pairs.tolist())
-        return [key for key in keys if key not in self._slot]
-
     def slots(self, batch: Readings) -> Array:
-        """The slot (n) of each reading; all must have been added."""
-        pair = batch.sensor.astype(np.int64) * len(batch.metrics) + batch.metric
-        distinct, inverse = np.unique(pair, return_inverse=True)
-        known = np.array([self._slot[self._key(batch, code)] for code in distinct.tolist()], np.int64)
-        return known[inverse]
+        """The slot (n) of each reading, -1 where its series has none yet."""
+        sensor = np.fromiter(map(self._sensor.get, batch.sensors, repeat(-1)), np.int64, len(batch.sensors))
+        metrics = (metric for metric, _ in batch.metrics)
+        metric = np.fromiter(map(self._metric.get, metrics, repeat(-1)), np.int64, len(batch.metrics))
+        found: Array = self._slots[sensor[batch.sensor], metric[batch.metric]]
+        return found
+
+    @staticmethod
+    def unknown(batch: Readings, slot: Array) -> list[Key]:
+        """The series of a batch that have no slot yet."""
+        pairs = np.stack((batch.sensor, batch.metric), axis=1)[slot < 0]
+        keys = ((*batch.sensors[s], batch.metrics[m][0]) for s, m in np.unique(pairs, axis=0).tolist())
+        return list(dict.fromkeys(keys))  # two units of one metric are one series
 
     def add(self, ids: Mapping[Key, int], part: Mapping[Key, int]) -> None:
         """Give slots to series with their database keys and partitions."""
@@ -89,10 +95,15 @@ class SeriesTable:
             row["id"], row["part"] = ids[key], part[key]
             row["sensor"] = self._sensor.setdefault((dataset, sensor), len(self._sensor))
             row["weight"] = -1
+            self._metric.setdefault(key[2], len(self._metric))
             self._slot[key] = len(self.keys)
             self.keys.append(key)
         self.columns = np.concatenate((self.columns, rows))
+        grown = np.full((len(self._sensor) + 1, len(self._metric) + 1), -1)
+        grown[: self._slots.shape[0] - 1, : self._slots.shape[1] - 1] = self._slots[:-1, :-1]
+        self._slots = grown
         for key in new:
+            self._slots[self._sensor[key[:2]], self._metric[key[2]]] = self._slot[key]
             self._refresh(key)
             self._link_weight(key)
 
@@ -121,6 +132,9 @@ class SeriesTable:
         row["silence_ms"] = (dataset.silence_s if dataset else DEFAULT_SILENCE_S) * 1000
         row["rule_period_s"] = rule.period_s
         row["rule_span_s"] = max(rule.period_s, rule.cadence_s)
+        inputs = dataset.index_inputs() if dataset else {}
+        fed = [pollutant for pollutant, metric in inputs.items() if metric == key[2]]
+        row["feeds_index"], row["feeds_quarters"] = bool(fed), not OF_QUARTERS.isdisjoint(fed)
 
     def _link_weight(self, key: Key) -> None:
         """A series and the one that weighs it may come in either order."""
@@ -132,31 +146,25 @@ class SeriesTable:
             if other.weight == metric and (dataset, sensor, other.metric) in self._slot:
                 self.columns["weight"][self._slot[dataset, sensor, other.metric]] = self._slot[key]
 
-    @staticmethod
-    def _key(batch: Readings, code: int) -> Key:
-        dataset, sensor = batch.sensors[code // len(batch.metrics)]
-        return dataset, sensor, batch.metrics[code % len(batch.metrics)][0]
+
+JOINED = ("start", "period_s", "value", "rev", "origin", "received", "flag", "tests")
 
 
-def join(batches: Sequence[Readings]) -> Readings:
-    """One batch of several, with one dictionary of sensors and one of metrics."""
-    if len(batches) == 1:
-        return batches[0]
-    sensors: dict[tuple[str, str], int] = {}
-    metrics: dict[tuple[str, str], int] = {}
-    columns: dict[str, list[Array]] = {}
-    for batch in batches:
-        of_sensor = np.array([sensors.setdefault(s, len(sensors)) for s in batch.sensors], "<u4")
-        of_metric = np.array([metrics.setdefault(m, len(metrics)) for m in batch.metrics], "<u2")
-        columns.setdefault("sensor", []).append(of_sensor[batch.sensor])
-        columns.setdefault("metric", []).append(of_metric[batch.metric])
-        for name in ("start", "period_s", "value", "rev", "origin", "received", "flag", "tests"):
-            columns.setdefault(name, []).append(getattr(batch, name))
-        columns.setdefault("source_rev", []).append(batch.source_revs())
+def join(batches: Sequence[Readings]) -> dict[str, Array]:
+    """The columns of several batches as one: `JOINED`, `source_rev`, and lon and lat where one has places."""
+    columns = {name: _joined([getattr(batch, name) for batch in batches]) for name in JOINED}
+    columns["source_rev"] = (
+        columns["rev"]
+        if all(batch.source_rev is None for batch in batches)
+        else _joined([batch.source_revs() for batch in batches])
+    )
+    if any(batch.lon is not None for batch in batches):
         for name in ("lon", "lat"):
-            place = getattr(batch, name)
-            columns.setdefault(name, []).append(np.full(len(batch), np.nan) if place is None else place)
-    joined = {name: np.concatenate(parts) for name, parts in columns.items()}
-    if not np.isfinite(joined["lon"]).any():
-        del joined["lon"], joined["lat"]
-    return Readings(tuple(sensors), tuple(metrics), **joined)
+            places = [getattr(batch, name) for batch in batches]
+            none = [np.full(len(b), np.nan) if p is None else p for b, p in zip(batches, places, strict=True)]
+            columns[name] = _joined(none)
+    return columns
+
+
+def _joined(parts: list[Array]) -> Array:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

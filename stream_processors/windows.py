@@ -75,7 +75,7 @@ class Windows:
         self.watermark = np.zeros(0, np.int64)  # per sensor: end of the newest reading
         self._heard = np.zeros(0, np.int64)  # per sensor: newest receipt
         self._closed_until = np.zeros((0, len(ALL_S)), np.int64)  # per slot and width: end of the last closed window
-        self._memory = {width_s: _Memory() for width_s in NARROW_S}
+        self._memory = {width_s: _Memory(width_s * 1000) for width_s in NARROW_S}
         self._pending: dict[int, dict[tuple[int, int], None]] = {width_s: {} for width_s in WIDE_S}
 
     def restore(self, slot: Array, watermark: Array, received: Array) -> None:
@@ -141,12 +141,14 @@ class Windows:
                 changed = late | (np.isin(row_keys(rows), row_keys(replaced)) & self._late(rows, width_s))
             if changed.any():
                 marks += self._marks(rows.take(changed), width_s)
+            in_time = eligible & ~late
+            fresh = rows if in_time.all() else rows.take(in_time)
             if width_s in WIDE_S:
-                self._expect(rows.take(eligible & ~late), width_s)
-            elif replaced is not None and len(replaced):
+                self._expect(fresh, width_s)
+                continue
+            if replaced is not None and len(replaced):
                 self._memory[width_s].forget(replaced)
-            if width_s in NARROW_S:
-                self._memory[width_s].add(rows.take(eligible & ~late))
+            self._memory[width_s].add(fresh)
         np.maximum.at(self.watermark, sensor, reading_end(rows.start, rows.period_s))
         self._heard[sensor] = rows.received  # the last one, not the highest: a clock may have been ahead
         return marks
@@ -211,15 +213,8 @@ class Windows:
         self._pending[width_s].update(dict.fromkeys(zip(slot.tolist(), start.tolist(), strict=True)))
 
     def _close_narrow(self, width_s: int, until: Array) -> list[Closed]:
-        memory = self._memory[width_s]
-        everything = memory.all()
-        width = width_s * 1000
-        closing = (everything.start // width + 1) * width <= until[everything.slot]
-        if not closing.any():
-            return []
-        memory.keep(everything.take(~closing))
-        rows = everything.take(closing)
-        return [close_rows(rows, width_s, weights(rows, everything, self.table))]
+        rows, among = self._memory[width_s].close(until)
+        return [close_rows(rows, width_s, among, self.table)] if len(rows) else []
 
     def _close_wide(self, width_s: int, until: Array) -> list[Marks]:
         pending = self._pending[width_s]
@@ -254,30 +249,53 @@ class Windows:
 
 
 class _Memory:
-    """The readings of one width's open windows, as chunks that are joined when a window closes."""
+    """The readings of one width's open windows: chunks by the number of their window, joined when it closes."""
 
-    def __init__(self) -> None:
-        self._chunks: list[Rows] = []
+    def __init__(self, width_ms: int) -> None:
+        self._width_ms = width_ms
+        self._chunks: dict[int, list[Rows]] = {}
 
     def add(self, rows: Rows) -> None:
-        if len(rows):
-            self._chunks.append(rows)
+        if not len(rows):
+            return
+        number = rows.start // self._width_ms
+        if (number == number[0]).all():
+            self._chunks.setdefault(int(number[0]), []).append(rows)
+            return
+        order = np.argsort(number, kind="stable")
+        for of_window in np.split(order, np.flatnonzero(np.diff(number[order])) + 1):
+            self._chunks.setdefault(int(number[of_window[0]]), []).append(rows.take(of_window))
 
-    def all(self) -> Rows:
-        if len(self._chunks) != 1:
-            self._chunks = [concatenate(self._chunks)]
-        return self._chunks[0]
-
-    def keep(self, rows: Rows) -> None:
-        self._chunks = [rows]
+    def close(self, until: Array) -> tuple[Rows, Rows]:
+        """Take out the readings whose window ends by `until` (per slot); and all readings of these windows."""
+        out: list[Rows] = []
+        among: list[Rows] = []
+        latest = int(until.max(initial=NEVER_MS))
+        for number in [n for n in self._chunks if (n + 1) * self._width_ms <= latest]:
+            rows = concatenate(self._chunks[number])
+            closing = (number + 1) * self._width_ms <= until[rows.slot]
+            if closing.all():
+                del self._chunks[number]
+                out.append(rows)
+                among.append(rows)
+                continue
+            self._chunks[number] = [rows.take(~closing)]
+            if closing.any():
+                out.append(rows.take(closing))
+                among.append(rows)
+        return concatenate(out), concatenate(among)
 
     def forget(self, rows: Rows) -> None:
-        everything = self.all()
-        self.keep(everything.take(~np.isin(row_keys(everything), row_keys(rows))))
+        for number in np.unique(rows.start // self._width_ms).tolist():
+            if number in self._chunks:
+                kept = concatenate(self._chunks[number])
+                self._chunks[number] = [kept.take(~np.isin(row_keys(kept), row_keys(rows)))]
 
 
 def concatenate(chunks: list[Rows]) -> Rows:
     """One batch of rows of several, in order."""
+    if len(chunks) == 1:
+        return chunks[0]
     if not chunks:
         empty = np.zeros(0, np.int64)
         return Rows(empty, empty, empty, np.zeros(0), empty, empty, empty, empty)
@@ -315,21 +333,19 @@ def weights(rows: Rows, among: Rows, table: SeriesTable) -> Array:
     return found
 
 
-def close_rows(rows: Rows, width_s: int, weight: Array) -> Closed:
-    """The windows of these rows, aggregated."""
+def close_rows(rows: Rows, width_s: int, among: Rows, table: SeriesTable) -> Closed:
+    """The windows of these rows (distinct slot and start), aggregated; `among` has the readings that weigh them."""
     width = width_s * 1000
+    rows = rows.take(np.argsort(row_keys(rows)))
     number = rows.start // width
-    distinct, window = np.unique((rows.slot << _START_BITS) + number, return_inverse=True)
-    slot, start = distinct >> _START_BITS, (distinct & ((1 << _START_BITS) - 1)) * width
-    origin = np.ones(len(start), np.int64)
-    np.minimum.at(origin, window, rows.origin)
-    return Closed(
-        width_s,
-        slot,
-        start,
-        aggregate(window, start + width, width, rows.start, rows.span_ms, rows.value, rows.flag, weight),
-        origin,
-    )
+    first = np.ones(len(rows), bool)
+    first[1:] = (rows.slot[1:] != rows.slot[:-1]) | (number[1:] != number[:-1])
+    begin = np.flatnonzero(first)
+    slot, start = rows.slot[begin], number[begin] * width
+    weight = weights(rows, among, table)
+    window = np.cumsum(first) - 1
+    aggregates = aggregate(window, start + width, width, rows.start, rows.span_ms, rows.value, rows.flag, weight)
+    return Closed(width_s, slot, start, aggregates, np.minimum.reduceat(rows.origin, begin).astype(np.int64))
 
 
 def gone_rows(slot: Array, width_s: int, start: Array) -> Closed:

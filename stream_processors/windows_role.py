@@ -23,6 +23,7 @@ from stream_processors.flush import flush
 from stream_processors.migrations import migrate
 from stream_processors.outbox import READ_RECORDS, Outbox
 from stream_processors.owner import Owner
+from stream_processors.reindex import reindex
 from stream_processors.remake import remake
 from stream_processors.store import Position, Store
 
@@ -116,6 +117,7 @@ class WindowsRole:
             await self._put_registrations(self._store)
             await self._flush(self._store)
             await remake(self._owner, self._store)
+            await reindex(self._owner, self._store)
             await self._refill(self._store)
         except _AWAY as e:
             log.warning("the database did not take a flush, trying again: %s", str(e).strip())

@@ -2,5 +2,5 @@
 
 pool      connections                 readings   a page's rows of readings
 pages     paging through history      windows    the same of windows
-series    names, places, positions
+series    names, places, positions          sensorthings/  OGC SensorThings: a request as one statement
 """

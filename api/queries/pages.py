@@ -5,7 +5,7 @@ one index and costs the same at any depth. A statement covers as many days as ke
 sorted first and their rows merged in, so that it ends when the page is full.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -17,7 +17,7 @@ import psycopg
 from api.paging import Key, Positions, Start
 from api.places import Bbox
 from api.queries import series
-from api.times import DAY_MS, LAST_MS, as_datetime, rfc3339
+from api.times import DAY_MS, FIRST_MS, LAST_MS, as_datetime, rfc3339
 
 Connection = psycopg.AsyncConnection[Any]
 Rows = npt.NDArray[np.void]
@@ -27,24 +27,30 @@ DAYS_PER_STATEMENT = 32  # planning and chunk exclusion grow with the square of 
 PAIRS_PER_PAGE = 50_000  # work of a page that finds little: it is then short, or empty, and has a `next`
 _LAST_SERIES = 2**31 - 1
 _2000_MS = 946_684_800_000  # 2000-01-01, from which PostgreSQL counts
-_SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-_TRAILER = b"\xff\xff"
+SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+TRAILER = b"\xff\xff"
 
 
 @dataclass(frozen=True)
-class Table:
-    """History of a kind. `branches` is the SQL of one series' rows of a day, in columns as `columns` says: name and
-    NumPy type (`M` for timestamptz); none may be null. The first is `start`. `hypertables` are those it reads.
+class Series:
+    """A series that a query chooses: its key, names, unit; `step_s` and [since_ms, until_ms) say when readings are
+    expected of it (step 0: nobody knows).
     """
 
-    hypertables: tuple[str, ...]
-    columns: dict[str, str]
-    branches: str
+    id: int
+    sensor: str
+    metric: str
+    unit: str | None = None
+    step_s: int = 0
+    since_ms: int = 0
+    until_ms: int = 0
 
 
 @dataclass(frozen=True)
 class Filter:
-    """What is asked of a dataset's history; empty means all. `stays` are (sensor, from, to) in epoch ms."""
+    """What is asked of a dataset's history; empty means all. `stays` are (sensor, from, to) in epoch ms. `as_of_ms`:
+    as it was known then. `gaps` shows what is missing of `series`, which must be known for it and for text.
+    """
 
     dataset: str
     sensors: tuple[str, ...] = ()
@@ -54,6 +60,21 @@ class Filter:
     width_s: int = 0
     bbox: Bbox | None = None
     stays: list[tuple[str, int, int]] = field(default_factory=list)
+    as_of_ms: int | None = None
+    gaps: bool = False
+    series: tuple[Series, ...] = ()
+    width: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """History of a kind. `branches` gives the SQL of one series' rows of a day, in columns as `columns` says: name and
+    NumPy type (`M` for timestamptz); none may be null. The first is `start`. `hypertables` are those it reads.
+    """
+
+    hypertables: tuple[str, ...]
+    columns: dict[str, str]
+    branches: Callable[[Filter], str]
 
 
 @dataclass(frozen=True)
@@ -67,7 +88,7 @@ class Page:
 
 
 _CHOSEN = """
-    SELECT s.id, {stay} FROM series s {join}
+    SELECT s.id, s.sensor, s.metric, {stay} FROM series s {join}
     WHERE s.dataset = %(dataset)s
       AND (%(sensors)s::text[] IS NULL OR s.sensor = ANY(%(sensors)s))
       AND (%(metrics)s::text[] IS NULL OR s.metric = ANY(%(metrics)s))"""
@@ -88,36 +109,67 @@ _INSIDE = (
     + " AND EXISTS (SELECT FROM reading_places p WHERE p.series = s.id)"
 )
 
+# What is known of the series outside the database: units, and when readings are expected.
+_KNOWN = """
+    SELECT inside.*, known.unit, known.step, known.first_due, known.last_due FROM ({inside}) AS inside
+    JOIN unnest(%(known)s::integer[], %(units)s::text[], %(steps)s::integer[], %(first_due)s::timestamptz[],
+                %(last_due)s::timestamptz[]) AS known(id, unit, step, first_due, last_due) USING (id)"""
+
 # One row a (day, series): from where to where it is to be read. The page before ended in (after_day, after_id).
-_STATEMENT = """
-COPY (
-    SELECT pair.id, {outputs}
-    FROM (
-        SELECT day.at, chosen.id, chosen.mobile,
+_PAIRS = """
+        SELECT day.at, chosen.*,
                greatest(day.at, %(from_)s, chosen.since,
                         CASE WHEN day.at = %(after_day)s AND chosen.id = %(after_id)s
                              THEN %(after)s + interval '1 microsecond' END) AS lo,
                least(day.at + interval '1 day', %(to)s, chosen.until) AS hi
         FROM unnest(%(days)s::timestamptz[]) AS day(at) CROSS JOIN ({chosen}) AS chosen
         WHERE day.at > %(after_day)s OR chosen.id >= %(after_id)s
-        ORDER BY day.at, chosen.id
-    ) AS pair
-    CROSS JOIN LATERAL ({branches}) AS r
+        ORDER BY day.at, chosen.id"""
+
+_SELECT = """
+    SELECT {outputs}
+    FROM ({pairs}) AS pair
+    CROSS JOIN LATERAL ({branches}) AS r"""
+
+_STATEMENT = f"""
+COPY ({_SELECT}
     ORDER BY pair.at, pair.id, r.start
-    LIMIT %(limit)s
-) TO STDOUT (FORMAT binary)"""
+    LIMIT %(limit)s OFFSET %(offset)s
+) TO STDOUT ({{options}})"""
+
+
+def select(table: Table, chosen: Filter, outputs: str) -> str:
+    """The rows of the days in no order: for counting them."""
+    return _SELECT.format(outputs=outputs, pairs=_pairs(chosen), branches=table.branches(chosen))
+
+
+def statement(table: Table, chosen: Filter, outputs: Sequence[str], options: str) -> str:
+    """COPY of the rows of the days, in order."""
+    return _STATEMENT.format(
+        outputs=", ".join(outputs), pairs=_pairs(chosen), branches=table.branches(chosen), options=options
+    )
+
+
+def _pairs(chosen: Filter) -> str:
+    inside = _EVERYWHERE if chosen.bbox is None else _INSIDE
+    return _PAIRS.format(chosen=_KNOWN.format(inside=inside) if chosen.series else inside)
+
+
+def binary(table: Table) -> tuple[list[str], str]:
+    """Outputs and options of a statement that `decode` reads."""
+    return ["pair.id", *(f"r.{name}" for name in table.columns)], "FORMAT binary"
 
 
 async def page(connection: Connection, table: Table, chosen: Filter, start: Start, at: Positions, limit: int) -> Page:
     """The next page: at most `limit` rows, of what was stored at the positions `at`."""
     n_series = await series.count(connection, chosen.dataset, chosen.sensors, chosen.metrics)
-    if not n_series:
-        return Page(_decode(b"", table), None)
-    days_each = max(1, min(DAYS_PER_STATEMENT, PAIRS_PER_STATEMENT // n_series))
-    parameters = _parameters(chosen, start, at)
-    parts = [_decode(b"", table)]
+    if not n_series or (chosen.gaps and not chosen.series):
+        return Page(decode(b"", table), None)
+    days_each = days_per_statement(n_series)
+    parameters = parameters_of(chosen, start, at)
+    parts = [decode(b"", table)]
     wanted, pairs = limit + 1, 0
-    for days in _spans(await _days(connection, table, start, days_each), days_each):
+    for days in spans(await days_of(connection, table, chosen, start, days_each), days_each):
         if pairs and pairs + len(days) * n_series > PAIRS_PER_PAGE:
             return Page(np.concatenate(parts), Key(_LAST_SERIES, days[0] * DAY_MS - 1))
         pairs += len(days) * n_series
@@ -132,45 +184,64 @@ async def page(connection: Connection, table: Table, chosen: Filter, start: Star
     return Page(rows[:limit], Key(int(last["series"]), int(last["start"])))
 
 
-async def _days(connection: Connection, table: Table, start: Start, days_each: int) -> Sequence[int]:
-    """The days left to read, as numbers from 1970-01-01; of a long range only those that have chunks."""
+def days_per_statement(n_series: int) -> int:
+    """How many days of so many series a statement covers."""
+    return max(1, min(DAYS_PER_STATEMENT, PAIRS_PER_STATEMENT // n_series))
+
+
+async def days_of(connection: Connection, table: Table, chosen: Filter, start: Start, days_each: int) -> Sequence[int]:
+    """The days left to read, as numbers from 1970-01-01; of a long range only those that have chunks, or gaps."""
     first_ms = start.from_ms if start.after is None else max(start.from_ms, start.after.start_ms)
+    if chosen.gaps:
+        first_due = min((s.since_ms for s in chosen.series if s.step_s), default=start.to_ms)
+        last_due = max((s.until_ms for s in chosen.series if s.step_s), default=first_ms)
+    else:
+        first_due, last_due = first_ms, start.to_ms
     days = range(first_ms // DAY_MS, -(-start.to_ms // DAY_MS))
     if len(days) <= days_each:
         return days
     bounds = as_datetime(first_ms), as_datetime(start.to_ms - 1)
-    return [day for day in await series.chunk_days(connection, table.hypertables, *bounds) if day in days]
+    stored = await series.chunk_days(connection, table.hypertables, *bounds)
+    if not chosen.gaps:
+        return [day for day in stored if day in days]
+    due = range(max(first_ms, first_due) // DAY_MS, -(-min(start.to_ms, last_due) // DAY_MS))
+    return sorted({day for day in (*stored, *due) if day in days})
 
 
 async def _read(
     connection: Connection, table: Table, chosen: Filter, parameters: dict[str, Any], days: Sequence[int], limit: int
 ) -> Rows:
-    query = _STATEMENT.format(
-        outputs=", ".join(f"r.{name}" for name in table.columns),
-        chosen=_EVERYWHERE if chosen.bbox is None else _INSIDE,
-        branches=table.branches,
-    )
-    bounds = {
+    query = statement(table, chosen, *binary(table))
+    bounds = bounds_of(days) | {"limit": limit, "offset": 0}
+    async with connection.cursor() as cursor, cursor.copy(query.encode(), parameters | bounds) as copy:
+        return decode(b"".join([bytes(part) async for part in copy]), table)
+
+
+def bounds_of(days: Sequence[int]) -> dict[str, Any]:
+    """Parameters of a statement over these days."""
+    return {
         "days": [as_datetime(day * DAY_MS) for day in days],
         "lowest": as_datetime(days[0] * DAY_MS),
         "highest": as_datetime((days[-1] + 1) * DAY_MS - 1) + timedelta(milliseconds=1),
-        "limit": limit,
     }
-    async with connection.cursor() as cursor, cursor.copy(query, parameters | bounds) as copy:
-        return _decode(b"".join([bytes(part) async for part in copy]), table)
 
 
-def _decode(data: bytes, table: Table) -> Rows:
+def decode(data: bytes, table: Table) -> Rows:
     """Rows of PostgreSQL's binary COPY, all of one length; times as epoch ms.
 
     A row is a 16-bit number of fields, and of each field 32 bits of length and the value, all big-endian.
     """
+    body = data[len(SIGNATURE) : -len(TRAILER)] if data else b""
+    return decode_rows(body, table)
+
+
+def decode_rows(body: bytes, table: Table) -> Rows:
+    """The same without signature and trailer."""
     kinds = {"series": ">i4"} | table.columns
     packed = np.dtype(
         [("", ">i2")]
         + [part for name, kind in kinds.items() for part in (("", ">i4"), (name, ">i8" if kind == "M" else kind))]
     )
-    body = data[len(_SIGNATURE) : -len(_TRAILER)] if data else b""
     sent = np.frombuffer(body, packed)
     rows = np.empty(
         len(sent), [(name, "i8" if kind == "M" else np.dtype(kind).newbyteorder("=")) for name, kind in kinds.items()]
@@ -180,23 +251,32 @@ def _decode(data: bytes, table: Table) -> Rows:
     return rows
 
 
-def _spans(days: Sequence[int], each: int) -> Iterator[Sequence[int]]:
+def spans(days: Sequence[int], each: int) -> Iterator[Sequence[int]]:
+    """The days in statements of so many."""
     return (days[i : i + each] for i in range(0, len(days), each))
 
 
-def _parameters(chosen: Filter, start: Start, at: Positions) -> dict[str, Any]:
+def parameters_of(chosen: Filter, start: Start, at: Positions) -> dict[str, Any]:
+    """Parameters of every statement of a query."""
     box = chosen.bbox
-    after = start.after or Key(-1, start.from_ms - 1)
+    after = start.after or Key(-1, max(FIRST_MS, start.from_ms - 1))
     return {
         "dataset": chosen.dataset,
         "sensors": list(chosen.sensors) or None,
         "metrics": list(chosen.metrics) or None,
         "flags": list(chosen.flags) or None,
         "origins": list(chosen.origins) or None,
+        "width": chosen.width,
         "width_s": chosen.width_s,
+        "as_of": None if chosen.as_of_ms is None else as_datetime(chosen.as_of_ms),
         "stay_sensors": [sensor for sensor, _, _ in chosen.stays],
         "stay_since": ["-infinity" if since <= 0 else rfc3339(since) for _, since, _ in chosen.stays],
         "stay_until": ["infinity" if until >= LAST_MS else rfc3339(until) for _, _, until in chosen.stays],
+        "known": [s.id for s in chosen.series],
+        "units": [s.unit for s in chosen.series],
+        "steps": [s.step_s for s in chosen.series],
+        "first_due": [as_datetime(s.since_ms) for s in chosen.series],
+        "last_due": [as_datetime(s.until_ms) for s in chosen.series],
         "west": box and box.west,
         "south": box and box.south,
         "east": box and box.east,

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+import numpy.typing as npt
 import psycopg
 
 from api.paging import Positions
+from api.times import as_datetime
 from schemas import registry
 from schemas.datasets import Dataset
 from schemas.registry import Registry
@@ -20,6 +22,17 @@ _COUNT = """
     WHERE dataset = %(dataset)s
       AND (%(sensors)s::text[] IS NULL OR sensor = ANY(%(sensors)s))
       AND (%(metrics)s::text[] IS NULL OR metric = ANY(%(metrics)s))"""
+_SERIES = """
+    SELECT s.id, s.sensor, s.metric, {first} FROM series s
+    WHERE s.dataset = %(dataset)s
+      AND (%(sensors)s::text[] IS NULL OR s.sensor = ANY(%(sensors)s))
+      AND (%(metrics)s::text[] IS NULL OR s.metric = ANY(%(metrics)s))
+    ORDER BY s.id"""
+_FIRST = """(SELECT (extract(epoch FROM r.start) * 1000)::bigint FROM readings r
+             WHERE r.series = s.id ORDER BY r.start LIMIT 1)"""
+_OWN_PLACES = """
+    SELECT series, (extract(epoch FROM start) * 1000)::bigint, lon, lat FROM reading_places
+    WHERE series = ANY(%s) AND start BETWEEN %s AND %s"""
 _REGISTRATIONS = "SELECT body::text FROM registrations WHERE dataset = %s"
 _CHUNKS = """
     SELECT (extract(epoch FROM range_start) / 86400)::bigint, (extract(epoch FROM range_end) / 86400)::bigint
@@ -45,6 +58,26 @@ async def count(connection: Connection, dataset: str, sensors: Sequence[str] = (
     chosen = {"dataset": dataset, "sensors": list(sensors) or None, "metrics": list(metrics) or None}
     row = await (await connection.execute(_COUNT, chosen)).fetchone()
     return int(row[0]) if row else 0
+
+
+async def chosen(
+    connection: Connection, dataset: str, sensors: Sequence[str], metrics: Sequence[str], *, with_first: bool
+) -> list[tuple[int, str, str, int | None]]:
+    """(key, sensor, metric, start of the first reading in epoch ms where it is wanted) of what a filter chooses."""
+    wanted = {"dataset": dataset, "sensors": list(sensors) or None, "metrics": list(metrics) or None}
+    statement = _SERIES.format(first=_FIRST if with_first else "NULL")
+    return await (await connection.execute(statement.encode(), wanted)).fetchall()
+
+
+async def own_places(
+    connection: Connection, keys: Sequence[int], starts: npt.NDArray[Any]
+) -> dict[tuple[int, int], tuple[float, float]]:
+    """(lon, lat) of mobile sensors' readings, by series and start, between the first and the last start."""
+    if not len(starts):
+        return {}
+    bounds = as_datetime(int(starts.min())), as_datetime(int(starts.max()))
+    rows = await (await connection.execute(_OWN_PLACES, (list(keys), *bounds))).fetchall()
+    return {(key, start): (lon, lat) for key, start, lon, lat in rows}
 
 
 async def stored_registry(connection: Connection, dataset: Dataset) -> Registry:

@@ -2,8 +2,8 @@
 readings whose period is the width asked for: such a reading is a window itself and is not stored twice.
 """
 
-from api.queries.pages import Table
-from api.queries.readings import IN_DAY, STORED
+from api.queries.pages import Filter, Table
+from api.queries.readings import IN_DAY, IN_SLOT, SLOTS, STORED
 
 _PUBLISHED = "{row}.out_seq <= (%(published)s::bigint[])[{row}.part + 1]"
 _WIDTH = "{row}.width_s = %(width_s)s"
@@ -48,11 +48,59 @@ _ITSELF = f"""
       AND {IN_DAY} AND {{row}}.period_s = %(width_s)s AND {STORED}
     ORDER BY {{row}}.start LIMIT %(limit)s""".format(row="r")
 
+_KNOWN_NOW = f"""
+    SELECT {_COLUMNS} FROM windows AS {{row}}
+    WHERE {IN_DAY} AND {_WIDTH} AND {_PUBLISHED} AND {{row}}.published <= %(as_of)s
+      AND NOT {{row}}.gone
+      AND NOT EXISTS (SELECT FROM windows_history g WHERE g.series = {{row}}.series AND g.width_s = {{row}}.width_s
+                      AND g.start = {{row}}.start AND g.known_to > %(as_of)s)
+    ORDER BY {{row}}.start LIMIT %(limit)s""".format(row="w")
+
+_KNOWN_THEN = f"""
+    SELECT {_COLUMNS} FROM windows_history AS {{row}}
+    WHERE {IN_DAY} AND {_WIDTH} AND {_PUBLISHED} AND {{row}}.published <= %(as_of)s AND {{row}}.known_to > %(as_of)s
+      AND NOT {{row}}.gone
+      AND NOT EXISTS (SELECT FROM windows_history g WHERE g.series = {{row}}.series AND g.width_s = {{row}}.width_s
+                      AND g.start = {{row}}.start AND g.rev < {{row}}.rev AND g.known_to > %(as_of)s)""".format(row="h")
+
+_ITSELF_KNOWN = _ITSELF.replace(
+    "ORDER BY r.start LIMIT",
+    """AND r.received <= %(as_of)s
+      AND NOT EXISTS (SELECT FROM readings_history g WHERE g.series = r.series AND g.start = r.start
+                      AND g.known_to > %(as_of)s)
+    ORDER BY r.start LIMIT""",
+)
+
+# Windows of the width in which no reading starts; readings as wide as the window are windows themselves.
+_IN_WINDOW = IN_SLOT.format(row="{row}", step="%(width_s)s")
+_GAPS = f"""
+    SELECT slot.at, 0, round(%(width_s)s::numeric / pair.step)::integer, 0.0::float8,
+           {", ".join(["'NaN'::float8"] * 8)},
+           false, 0, '-infinity'::timestamptz
+    FROM {SLOTS.format(step="%(width_s)s")}
+    WHERE pair.step BETWEEN 1 AND %(width_s)s AND slot.at + %(width_s)s * interval '1 second' <= pair.last_due
+      AND NOT EXISTS (SELECT FROM readings r WHERE {_IN_WINDOW.format(row="r")} AND {{known_now}})
+      AND NOT EXISTS (SELECT FROM readings_history h WHERE {_IN_WINDOW.format(row="h")} AND {{known_then}})"""
+
+_GAPS_NOW = _GAPS.format(known_now=STORED.format(row="r"), known_then=STORED.format(row="h"))
+_GAPS_THEN = _GAPS.format(
+    known_now=f"{STORED.format(row='r')} AND r.received <= %(as_of)s",
+    known_then=f"{STORED.format(row='h')} AND h.received <= %(as_of)s",
+)
+
+
+def _branches(chosen: Filter) -> str:
+    parts = [_NOW, _THEN, _ITSELF] if chosen.as_of_ms is None else [_KNOWN_NOW, _KNOWN_THEN, _ITSELF_KNOWN]
+    if chosen.gaps:
+        parts.append(_GAPS_NOW if chosen.as_of_ms is None else _GAPS_THEN)
+    return " UNION ALL ".join(f"({part})" for part in parts)
+
+
 WINDOWS = Table(
     ("windows", "readings"),
     {"start": "M", "n": ">i4", "n_expected": ">i4"}
     | dict.fromkeys(("coverage", "mean", "min", "max", "std", "p50", "p95", "first", "last"), ">f8")
     | {"complete": "?", "rev": ">i4", "published": "M"},
-    f"({_NOW}) UNION ALL ({_THEN}) UNION ALL ({_ITSELF})",
+    _branches,
 )
-"""Columns as table `windows` has them; NaN and an `n_expected` of -1 are null."""
+"""Columns as table `windows` has them; NaN and an `n_expected` of -1 are null. A gap has rev 0."""

@@ -2,10 +2,11 @@
 
 from fastapi import APIRouter
 
-from api.routes import datasets, history, latest, operations, sensors
+from api.routes import catalog, datasets, history, latest, operations, sensors
 
 ROUTERS: tuple[APIRouter, ...] = (
     operations.router,
+    catalog.router,
     datasets.router,
     sensors.router,
     latest.router,

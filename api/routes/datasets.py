@@ -1,13 +1,18 @@
 """`GET /v1/datasets` and `GET /v1/{dataset}`: what there is, with licence and data dictionary."""
 
+from typing import Any
+
+import msgspec
 from fastapi import APIRouter, Request, Response
 
 from api import formats, params, state
 from api.answers import answer
+from api.catalog.entry import search
 from api.openapi import OPERATIONS, route
 from api.rows import DatasetRow, ListMeta, MetricRow
 from api.state import AppState
 from schemas.datasets import Dataset, Metric
+from schemas.quality import Quality
 from schemas.quantities import QUANTITIES
 from schemas.units import ALIASES, canonical_unit
 
@@ -18,9 +23,11 @@ MAX_AGE_S = 60
 
 @router.get("/v1/datasets", **route("datasets"))
 async def datasets(request: Request) -> Response:
-    """All datasets."""
+    """All datasets, or those that a search finds."""
     here = state.of(request)
-    found = sorted(here.city.datasets.values(), key=lambda dataset: dataset.id)
+    asked = params.read(OPERATIONS["datasets"].parameters, request.query_params.multi_items())
+    found = search(here.city.datasets.values(), asked.q, asked.category, asked.department, asked.data_type)
+    found.sort(key=lambda dataset: dataset.id)
     return _answer(request, "datasets", found)
 
 
@@ -43,6 +50,7 @@ def dataset_row(here: AppState, dataset: Dataset, base_url: str) -> DatasetRow:
     """What the API says of a dataset."""
     url = f"{base_url}/v1/{dataset.id}"
     links = {noun: f"{url}/{noun}" for noun in ("sensors", "latest", "readings", "windows")}
+    links["catalog"] = f"{base_url}/catalog/{dataset.id}"
     privacy = dataset.privacy
     return DatasetRow(
         dataset.id,
@@ -58,13 +66,13 @@ def dataset_row(here: AppState, dataset: Dataset, base_url: str) -> DatasetRow:
         dataset.update_frequency,
         list(dataset.keywords),
         {"reviewed": privacy.reviewed, "reviewer": privacy.reviewer, "rule": privacy.rule},
-        [_metric(name, metric) for name, metric in dataset.metrics.items()],
+        [_metric(dataset, name, metric) for name, metric in dataset.metrics.items()],
         len(here.metrics_by_sensor(dataset.id)),
         {"self": url} | links,
     )
 
 
-def _metric(name: str, metric: Metric) -> MetricRow:
+def _metric(dataset: Dataset, name: str, metric: Metric) -> MetricRow:
     quantity = QUANTITIES.get(name)
     unit = canonical_unit(name)
     return MetricRow(
@@ -79,4 +87,13 @@ def _metric(name: str, metric: Metric) -> MetricRow:
         metric.cadence_s,
         metric.fail and list(metric.fail),
         metric.suspect and list(metric.suspect),
+        _parameters(metric, without=("fail", "suspect")),
+        {sensor: _parameters(own[name]) for sensor, own in dataset.sensors.items() if name in own},
     )
+
+
+def _parameters(quality: Quality, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The rules' parameters that are set."""
+    rules = {field: getattr(quality, field) for field in Quality.__struct_fields__ if field not in without}
+    found: dict[str, Any] = msgspec.to_builtins({name: rule for name, rule in rules.items() if rule})
+    return found

@@ -1,177 +1,192 @@
-"""`cityfeed watch`: the live feed in the terminal."""
+"""`cityfeed watch`: the live feed in the terminal, by way of `cityfeed_client`."""
 
-import asyncio
 import contextlib
 import os
-import random
 import sys
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
-from typing import Annotated, Any
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, cast
 
 import msgspec
 import typer
+from cityfeed_client import CityfeedClientError, Event, Feed, Problem, Reset, Row, Source, State, Subscription
+from cityfeed_client.wanted import Filter, Mode
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake
-from websockets.typing import Subprotocol
 
 from schemas.errors import CityfeedError
 from schemas.settings import load
 
-SUBPROTOCOL = Subprotocol("cityfeed.v1.json")
-LONGEST_WAIT_S = 15.0
-HEARTBEATS_MISSED = 3
 SHOWN_ROWS = 1_000  # kept for the table; older series are forgotten
+KEEP_EVERY_S = 1.0
 FLAGS = {1: "good", 2: "", 3: "[yellow]suspect[/]", 4: "[red]fail[/]", 9: "[dim]missing[/]"}
+FLAG_WORDS = {3: " suspect", 4: " FAIL", 9: " missing"}
 
-Row = dict[str, Any]
+Show = Callable[[Iterator[Event]], None]
+Words = list[str] | None
 
 
 def watch(
-    dataset: Annotated[list[str] | None, typer.Option("--dataset", "-d", help="Only this; may be repeated.")] = None,
-    metric: Annotated[list[str] | None, typer.Option("--metric", "-m", help="Only these.")] = None,
-    sensor: Annotated[list[str] | None, typer.Option("--sensor", "-s", help="Only these.")] = None,
+    dataset: Annotated[Words, typer.Option("--dataset", "-d", help="Only this; may be repeated.")] = None,
+    metric: Annotated[Words, typer.Option("--metric", "-m", help="Only these.")] = None,
+    sensor: Annotated[Words, typer.Option("--sensor", "-s", help="Only these.")] = None,
     bbox: Annotated[str, typer.Option(help="minLon,minLat,maxLon,maxLat in degrees.")] = "",
+    topic: Annotated[str, typer.Option("--topic", "-t", help="What to watch: see docs/live.md.")] = "readings",
+    width: Annotated[Words, typer.Option("--width", "-w", help="Of windows: 5m, 1h ...; only these.")] = None,
     mode: Annotated[
-        str, typer.Option(help="latest: the newest of each series, once a second; all: every reading.")
+        str, typer.Option(help="latest: the newest of each series, once a second; all: every one.")
     ] = "latest",
+    keep: Annotated[
+        Path | None, typer.Option(help="A file for the place: a later watch with it begins where this one ended.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line, for other programs.")] = False,
     lines: Annotated[bool, typer.Option("--lines", help="Rolling lines instead of a table.")] = False,
-    url: Annotated[str, typer.Option(help="Another live feed; default: this stack's.")] = "",
+    url: Annotated[str, typer.Option(help="Another server, http://host:port; default: this stack's.")] = "",
 ) -> None:
     """Watch the city live; Ctrl-C ends it.
 
-    A lost connection is made again after a random while, and begins
-    with what is newest then.
+    A lost connection is made again, and goes on where it was: nothing is
+    missed, or you are told what could not be had. Notices go to standard
+    error, rows to standard output.
 
     \b
     Examples:
       cityfeed watch --dataset air-quality --metric pm25
       cityfeed watch --bbox -118.3,34.0,-118.2,34.1 --mode all --lines
       cityfeed watch --json | jq .value
+      cityfeed watch --mode all --json --keep place.txt >> rows.ndjson
     """
     settings = load(os.environ)
     if mode not in ("latest", "all"):
         raise CityfeedError(f"--mode {mode}: it takes latest or all")
-    wanted: dict[str, Any] = {"dataset": dataset or [], "metric": metric or [], "sensor": sensor or []}
+    wanted: Filter = {"dataset": dataset or [], "metric": metric or [], "sensor": sensor or [], "width": width or []}
     if bbox:
         wanted["bbox"] = _bbox(bbox)
-    feed = Feed(url or f"ws://{settings.api_host}:{settings.api_port}/v1/live", wanted, mode)
     show = _json if as_json else _lines if lines or not sys.stdout.isatty() else _table
-    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
-        asyncio.run(show(feed))
+    try:
+        with Feed(url or f"http://{settings.api_host}:{settings.api_port}", client="cityfeed watch") as feed:
+            cursor = _kept(keep)
+            subscription = feed.subscribe(topic, mode=cast(Mode, mode), cursor=cursor, **wanted)
+            with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+                show(_keeping(iter(feed), subscription, keep))
+    except CityfeedClientError as e:
+        raise CityfeedError(str(e)) from None
 
 
-@dataclass
-class Feed:
-    """A subscription that survives lost connections. `rows()` gives what comes; `state` says how it stands."""
-
-    url: str
-    wanted: dict[str, Any]
-    mode: str
-    state: str = "connecting"
-    said: str = ""  # of the connection before
-    _failures: int = field(default=0, init=False)
-
-    async def rows(self) -> AsyncGenerator[list[Row], None]:
-        """Rows as they come, for ever. Raises `CityfeedError` where trying again can't help."""
-        while True:
-            try:
-                async with connect(self.url, subprotocols=[SUBPROTOCOL], proxy=None, max_size=None) as socket:
-                    async for found in self._session(socket):
-                        self._failures = 0
-                        yield found
-            except ConnectionClosed as e:
-                code, reason = (e.rcvd.code, e.rcvd.reason) if e.rcvd else (1006, "connection lost")
-                if 4000 <= code < 4100:
-                    raise CityfeedError(f"{self.url} refuses this client: {code} {reason}") from None
-                self.said = f"{code} {reason}"
-            except InvalidHandshake as e:
-                raise CityfeedError(f"{self.url} is no live feed of cityfeed: {e}") from None
-            except (OSError, TimeoutError) as e:
-                self.said = str(e) or "no answer"
-            wait_s = random.uniform(0.1, min(LONGEST_WAIT_S, 0.5 * 2.0**self._failures))
-            self._failures += 1
-            self.state = f"{self.said}; again in {wait_s:.1f} s"
-            yield []
-            await asyncio.sleep(wait_s)
-
-    async def _session(self, socket: ClientConnection) -> AsyncGenerator[list[Row], None]:
-        await _send(socket, {"type": "hello", "client": "cityfeed watch"})
-        silence_s = 30.0
-        subscription = {"type": "subscribe", "id": 1, "topic": "readings", "filter": self.wanted, "mode": self.mode}
-        while True:
-            async with asyncio.timeout(silence_s):
-                message = msgspec.json.decode(await socket.recv())
-            match message:
-                case {"type": "welcome", "hb_s": seconds}:
-                    silence_s = HEARTBEATS_MISSED * float(seconds)
-                    await _send(socket, subscription | {"snapshot": True})
-                case {"type": "snapshot" | "data", "d": list(found)}:
-                    self.state = "live"
-                    yield found
-                case {"type": "error", "code": code, "msg": text}:
-                    raise CityfeedError(f"the live feed answers: {text} ({code})")
-                case {"type": "going_away"}:
-                    self.state = "the server goes away"
-                case _:  # hb, status, and what later versions add
-                    yield []
+def notice(event: Event) -> str | None:
+    """What a person should be told of an event that has no rows for them, if anything."""
+    match event:
+        case Reset():
+            more = f"; what is missing: {' '.join(event.history)}" if event.history else ""
+            return f"rows are missing here ({event.reason}), and the newest follow{more}"
+        case Problem():
+            return f"the server says: {event.message} ({event.code})"
+        case Source(last_error=str(problem)):
+            return f"{event.source}: {problem}"
+        case Source():
+            return f"{event.source}: it is back"
+        case State(state="waiting"):
+            return f"{event.detail}; again in {event.wait_s:.1f} s"
+        case _:
+            return None
 
 
-async def _send(socket: ClientConnection, message: dict[str, Any]) -> None:
-    await socket.send(msgspec.json.encode(message).decode())
+def _keeping(events: Iterator[Event], subscription: Subscription, keep: Path | None) -> Iterator[Event]:
+    """The events; the place of what was shown is kept in the file."""
+    kept, due_s = subscription.cursor, 0.0
+    try:
+        for event in events:
+            yield event
+            if keep is not None and subscription.cursor not in (None, kept) and time.monotonic() >= due_s:
+                kept, due_s = subscription.cursor, time.monotonic() + KEEP_EVERY_S
+                _write(keep, kept)
+    finally:
+        if keep is not None and subscription.cursor is not None:
+            _write(keep, subscription.cursor)
 
 
-async def _json(feed: Feed) -> None:
-    async for rows in feed.rows():
-        for row in rows:
-            print(msgspec.json.encode(row).decode(), flush=True)
-        if not rows and feed.state != "live":
-            print(feed.state, file=sys.stderr)
+def _write(keep: Path, cursor: str | None) -> None:
+    draft = keep.with_name(keep.name + ".new")
+    try:
+        draft.write_text(f"{cursor}\n", encoding="ascii")
+        draft.replace(keep)
+    except OSError as e:
+        raise CityfeedError(f"--keep {keep}: {e.strerror}") from None
 
 
-async def _lines(feed: Feed) -> None:
-    async for rows in feed.rows():
-        for row in rows:
-            flag = {3: " suspect", 4: " FAIL", 9: " missing"}.get(row["flag"], "")
-            name = f"{row['dataset']}/{row['sensor']}"
-            print(f"{row['start']}  {name:<32} {row['metric']:<12} {_value(row):>10} {row['unit']}{flag}", flush=True)
-        if not rows and feed.state != "live":
-            print(feed.state, file=sys.stderr)
+def _kept(keep: Path | None) -> str | None:
+    if keep is None:
+        return None
+    try:
+        return keep.read_text(encoding="ascii").strip() or None
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeError) as e:
+        raise CityfeedError(f"--keep {keep}: {getattr(e, 'strerror', 'it holds no place of a feed')}") from None
 
 
-async def _table(feed: Feed) -> None:
-    series: dict[tuple[str, str, str], Row] = {}
-    seen = 0
+def _say(event: Event) -> None:
+    if (text := notice(event)) is not None:
+        print(f"-- {text}", file=sys.stderr, flush=True)
+
+
+def _json(events: Iterator[Event]) -> None:
+    for event in events:
+        for row in event.rows:
+            sys.stdout.write(msgspec.json.encode(row).decode() + "\n")
+        sys.stdout.flush()
+        _say(event)
+
+
+def _lines(events: Iterator[Event]) -> None:
+    for event in events:
+        for row in event.rows:
+            print(line(row))
+        sys.stdout.flush()
+        _say(event)
+
+
+def line(row: Row) -> str:
+    """A row as a line of text."""
+    name = f"{row.get('dataset', '')}/{row.get('sensor', '')}"
+    kind = " ".join(filter(None, (row.get("metric"), row.get("index"), row.get("width"))))
+    flag = FLAG_WORDS.get(row.get("flag", 1), "")
+    return f"{row.get('start', '')}  {name:<32} {kind:<12} {_value(row):>10} {row.get('unit') or ''}{flag}".rstrip()
+
+
+def _table(events: Iterator[Event]) -> None:
+    series: dict[tuple[Any, ...], Row] = {}
+    seen, state = 0, "connecting"
     console = Console()
     with Live(console=console, auto_refresh=False, screen=True) as live:
-        async for rows in feed.rows():
-            for row in rows:
-                key = (row["dataset"], row["sensor"], row["metric"])
+        for event in events:
+            for row in event.rows:
+                key = tuple(map(row.get, ("dataset", "sensor", "metric", "index", "width")))
                 series.pop(key, None)
                 series[key] = row  # the newest are last
             while len(series) > SHOWN_ROWS:
                 del series[next(iter(series))]
-            seen += len(rows)
-            live.update(table(list(series.values()), feed.state, seen, console.size.height - 4), refresh=True)
+            seen += len(event.rows)
+            state = notice(event) or ("live" if event.rows else state)
+            live.update(table(list(series.values()), state, seen, console.size.height - 4), refresh=True)
 
 
 def table(rows: list[Row], state: str, seen: int, height: int) -> Table:
     """The newest rows that fit, the newest first."""
-    made = Table(title=f"{len(rows)} series, {seen} readings, {state}", expand=True)
+    made = Table(title=f"{len(rows)} series, {seen} rows, {state}", expand=True)
     for name in ("dataset", "sensor", "metric", "value", "unit", "start", "flag"):
         made.add_column(name, justify="right" if name == "value" else "left", no_wrap=True)
     for row in reversed(rows[-max(1, height) :]):
-        names = (row["dataset"], row["sensor"], row["metric"])
-        made.add_row(*names, _value(row), row["unit"], row["start"], FLAGS.get(row["flag"], ""))
+        names = (row.get("dataset", ""), row.get("sensor", ""), row.get("metric") or row.get("index", ""))
+        made.add_row(*names, _value(row), row.get("unit"), row.get("start"), FLAGS.get(row.get("flag", 2), ""))
     return made
 
 
 def _value(row: Row) -> str:
-    return "-" if row["value"] is None else f"{row['value']:.1f}"
+    value = row.get("value", row.get("mean"))
+    return "-" if value is None else f"{value:.1f}"
 
 
 def _bbox(text: str) -> list[float]:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from deploy.local import debian, kafka, python_env, timescaledb, tools
+from deploy.local import debian, kafka, node, python_env, timescaledb, tools
 from deploy.local.progress import SetupError, Steps
 from deploy.local.tools import ROOT
 from schemas.errors import CityfeedError
@@ -24,9 +24,9 @@ DISK_NEEDED_BYTES = 3 * 1024**3
 Work = tuple[str | Callable[[], str], Callable[[], object]]
 
 
-def missing_packages(cache: Path, plan: timescaledb.Plan, browser: bool) -> list[str]:
+def missing_packages(cache: Path, plan: timescaledb.Plan, for_tests: bool) -> list[str]:
     """Debian packages to install: those that run the stack, those that build what is not built yet, and for the
-    tests of the page a `browser`.
+    tests a browser and Node.
     """
     wanted = {
         "ca-certificates": Path("/etc/ssl/certs/ca-certificates.crt").exists(),
@@ -38,8 +38,11 @@ def missing_packages(cache: Path, plan: timescaledb.Plan, browser: bool) -> list
         ).exists(),
         "python3-venv": importlib.util.find_spec("ensurepip") is not None or python_env.is_current(),
     }
-    if browser:
+    if for_tests:
         wanted["chromium"] = tools.program("chromium") is not None
+        wanted["nodejs"] = tools.program("node") is not None
+        if not node.modules_dir(cache).is_dir():
+            wanted["npm"] = tools.program("npm") is not None
     if not kafka.jar_dir(cache).is_dir():
         wanted["maven"] = tools.program("mvn") is not None
     if timescaledb.installed_version(plan.postgres_major) is None:
@@ -53,14 +56,15 @@ def missing_packages(cache: Path, plan: timescaledb.Plan, browser: bool) -> list
     return [name for name, there in wanted.items() if not there]
 
 
-def ready(cache: Path, browser: bool) -> bool:
+def ready(cache: Path, for_tests: bool) -> bool:
     """Is everything there? Looks at files only: this is what every later start pays."""
     try:
         tools.find(cache)
     except SetupError:
         return False
-    programs = ("mosquitto_pub", "chromium") if browser else ("mosquitto_pub",)
-    return python_env.is_current() and all(map(tools.program, programs))
+    programs = ("mosquitto_pub", "chromium", "node") if for_tests else ("mosquitto_pub",)
+    there = not for_tests or node.modules_dir(cache).is_dir()
+    return there and python_env.is_current() and all(map(tools.program, programs))
 
 
 def postgres_plan(steps: Steps) -> timescaledb.Plan:
@@ -78,13 +82,13 @@ def postgres_plan(steps: Steps) -> timescaledb.Plan:
     return chosen
 
 
-def set_up(cache: Path, browser: bool) -> None:
+def set_up(cache: Path, for_tests: bool) -> None:
     """Do what is missing, a line each. Raises `SetupError`."""
     if shutil.disk_usage(cache).free < DISK_NEEDED_BYTES:
         raise SetupError(f"the disk of {cache} is nearly full: set-up needs {DISK_NEEDED_BYTES >> 30} GB free")
     steps = Steps(0, cache / "log")
     plan = postgres_plan(steps)
-    packages = missing_packages(cache, plan, browser)
+    packages = missing_packages(cache, plan, for_tests)
     if packages:
         debian.require_root_and_apt(packages)
     work: list[Work] = []
@@ -99,6 +103,8 @@ def set_up(cache: Path, browser: bool) -> None:
         work += timescaledb_steps(steps, cache, plan.postgres_major)
     if not kafka.jar_dir(cache).is_dir():
         work.append((f"fetching Kafka {kafka.version()}", lambda: kafka.fetch(steps, cache)))
+    if for_tests and not node.modules_dir(cache).is_dir():
+        work.append(("fetching Node's packages for the tests", lambda: node.fetch(steps, cache)))
     if not python_env.is_current():
         work.append(("making the virtual environment", lambda: python_env.create(steps)))
         work.append(("installing Python packages by their hashes", lambda: python_env.install(steps)))
@@ -131,12 +137,12 @@ def timescaledb_steps(steps: Steps, cache: Path, postgres_major: int) -> list[Wo
 def main() -> int:
     """Exit code 0 when the machine is ready; otherwise 1 after one line that names the remedy.
 
-    `--browser`: with the browser that the tests look at the page with.
+    `--tests`: with what only the tests need, a browser and Node with its packages.
     """
-    browser = "--browser" in sys.argv[1:]
+    for_tests = "--tests" in sys.argv[1:]
     try:
         cache = (ROOT / load(os.environ).cache_dir).resolve()
-        if ready(cache, browser):
+        if ready(cache, for_tests):
             return 0
         cache.mkdir(parents=True, exist_ok=True)
         with (cache / "lock").open("w") as lock:
@@ -145,8 +151,8 @@ def main() -> int:
             except BlockingIOError:
                 print("another set-up is at work here; waiting for it", flush=True)
                 fcntl.flock(lock, fcntl.LOCK_EX)
-            if not ready(cache, browser):
-                set_up(cache, browser)
+            if not ready(cache, for_tests):
+                set_up(cache, for_tests)
     except CityfeedError as error:
         print(f"cityfeed: {error}", file=sys.stderr)
         return 1

@@ -9,6 +9,9 @@ from deploy.local.progress import SetupError, Steps
 from deploy.local.tools import ROOT, venv_dir
 
 LOCK = ROOT / "requirements.lock"
+SOURCES = (ROOT, ROOT / "clients" / "python")
+"""What the environment imports in place: the services, and the client, which is a package of its own."""
+
 ENTRY = """#!{python}
 import sys
 from deploy.cli import main
@@ -21,9 +24,9 @@ def stamp_file() -> Path:
 
 
 def wanted_stamp() -> str:
-    """What the environment is made of: the lock file and this Python."""
+    """What the environment is made of: the lock file, this Python and our folders."""
     lock = hashlib.sha256(LOCK.read_bytes()).hexdigest()
-    return f"{lock} python{sys.version_info.major}.{sys.version_info.minor} {ROOT}\n"
+    return f"{lock} python{sys.version_info.major}.{sys.version_info.minor} {':'.join(map(str, SOURCES))}\n"
 
 
 def is_current() -> bool:
@@ -47,7 +50,7 @@ def install(steps: Steps) -> None:
     packages = next(venv_dir().glob("lib/python3*/site-packages"), None)
     if packages is None:
         raise SetupError(f"{venv_dir()} is not a virtual environment: remove it and start again")
-    (packages / "cityfeed.pth").write_text(f"{ROOT}\n", encoding="utf-8")
+    (packages / "cityfeed.pth").write_text("".join(f"{folder}\n" for folder in SOURCES), encoding="utf-8")
     entry = venv_dir() / "bin" / "cityfeed"
     entry.write_text(ENTRY.format(python=python), encoding="utf-8")
     entry.chmod(0o755)

@@ -248,6 +248,14 @@ INDICES: dict[str, Index] = {
 }  # fmt: skip
 """Name in queries -> index."""
 
+OF_QUARTERS = frozenset(
+    metric
+    for index in INDICES.values()
+    for metric, pollutant in index.pollutants.items()
+    if isinstance(pollutant, HourlyPollutant) and pollutant.of_quarters
+)
+"""Pollutants whose 15-minute means an index goes by."""
+
 
 def hourly_rows(index: Index, metric: str, hours: Hours, count: int, zone: ZoneInfo) -> Rows:
     """The rows of the last `count` hours of a column that has the hours that they need (or all that there are)."""

@@ -1,25 +1,61 @@
-"""What the quality rules see of n readings."""
+"""What the quality rules see of n readings, and what they say."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy.typing as npt
 
+from schemas.flags import Test
+
 Array = npt.NDArray[Any]
+
+NEVER_MS = -(1 << 62)
+"""The start of a reading that is not there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Columns of length n. `source_value` is in the source's unit, `value` and the spans in the canonical one;
-    a span that is not set is (-inf, inf). `sentinels` (n, k) is padded with NaN. `evaluated`: the reading's
-    series has at least one parameter set, so that passing means something.
+    """n readings, each by itself. `source_value` is in the source's unit, `value` in the canonical one; `start`,
+    `received` epoch ms; `live`: not imported; `lon`, `lat` None where no reading has a place, NaN where one has none.
+    `parameters` has a row of `PARAMETERS` for each, `climates` (C, 12, 4) the climates that they name.
     """
 
     value: Array
     source_value: Array
-    fail_low: Array
-    fail_high: Array
-    suspect_low: Array
-    suspect_high: Array
-    sentinels: Array
-    evaluated: Array
+    start: Array
+    period_s: Array
+    received: Array
+    live: Array
+    lon: Array | None
+    lat: Array | None
+    parameters: Array
+    climates: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """n readings of many series, each with those before it in event time.
+
+    `value` is NaN where there is none (a sentinel). `previous` and `before` are the values one and two readings back,
+    `previous_start` and `before_start` their starts: `NEVER_MS` where the series had not so many. `back(rows, lag)`
+    gives (value, start) of the readings `lag` back from `rows` (lag (..., k) of rows (k)), NaN and `NEVER_MS` where
+    there are not so many; at most `parameters["keep"]` back.
+    """
+
+    value: Array
+    start: Array
+    parameters: Array
+    previous: Array
+    previous_start: Array
+    before: Array
+    before_start: Array
+    back: Callable[[Array, Array], tuple[Array, Array]]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A mask (n) of where each test fired, and one of the readings that the rule could judge (None: none)."""
+
+    fired: dict[Test, Array]
+    judged: Array | None = None

@@ -3,16 +3,13 @@
 Ends belong to the span (ioos_qc's `gross_range_test`: fails `value < low or value > high`).
 """
 
-from typing import Any
-
-import numpy.typing as npt
-
 from schemas.flags import Test
-from stream_processors.quality.columns import Columns
+from stream_processors.quality.columns import Columns, Verdict
 
 
-def judge(columns: Columns) -> dict[Test, npt.NDArray[Any]]:
-    """Masks (n,) of the readings out of the fail span and out of the suspect span."""
-    fail = (columns.value < columns.fail_low) | (columns.value > columns.fail_high)
-    suspect = (columns.value < columns.suspect_low) | (columns.value > columns.suspect_high)
-    return {Test.GROSS_RANGE_FAIL: fail, Test.GROSS_RANGE_SUSPECT: suspect & ~fail}
+def judge(columns: Columns) -> Verdict:
+    """The readings out of the fail span, and those out of the suspect span only."""
+    p, value = columns.parameters, columns.value
+    fail = (value < p["fail_low"]) | (value > p["fail_high"])
+    suspect = (value < p["suspect_low"]) | (value > p["suspect_high"])
+    return Verdict({Test.GROSS_RANGE_FAIL: fail, Test.GROSS_RANGE_SUSPECT: suspect & ~fail})

@@ -7,6 +7,7 @@ import psycopg
 from psycopg import sql
 
 from stream_processors.store.database import Position
+from stream_processors.store.indices import IndexKey, IndexTables
 from stream_processors.store.marks import MarkRow, MarkTable
 from stream_processors.store.outbox import OutboxTable, OutRecord
 from stream_processors.store.ownership import OwnershipTables
@@ -14,10 +15,10 @@ from stream_processors.store.readings import ReadingTables, Stored
 from stream_processors.store.series import SeriesTables
 from stream_processors.store.windows import WindowTables
 
-__all__ = ["MarkRow", "OutRecord", "Position", "Store", "Stored"]
+__all__ = ["IndexKey", "MarkRow", "OutRecord", "Position", "Store", "Stored"]
 
 
-class Store(OwnershipTables, SeriesTables, ReadingTables, WindowTables, MarkTable, OutboxTable):
+class Store(OwnershipTables, SeriesTables, ReadingTables, WindowTables, IndexTables, MarkTable, OutboxTable):
     """Everything that `windows` asks of the database."""
 
     @staticmethod
@@ -30,4 +31,5 @@ class Store(OwnershipTables, SeriesTables, ReadingTables, WindowTables, MarkTabl
             "CREATE TEMPORARY TABLE staged (i integer, series integer, start timestamptz, known_to timestamptz)"
         )
         await conn.execute("CREATE TEMPORARY TABLE staged_windows (LIKE windows)")
+        await conn.execute("CREATE TEMPORARY TABLE staged_indices (LIKE indices, wanted boolean)")
         return Store(conn)

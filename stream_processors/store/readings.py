@@ -1,6 +1,6 @@
 """Readings, their history and their places."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 from psycopg import errors, sql
 
-from schemas.readings import Readings
 from stream_processors.store.database import ANALYZE_FROM, Database, timestamp
 
 Array = npt.NDArray[Any]
@@ -37,14 +36,13 @@ class Stored:
 class ReadingTables(Database):
     """Tables `readings`, `readings_history` and `reading_places`."""
 
-    async def put_readings(self, batch: Readings, series: Array, part: Array, position: Array) -> Stored:
+    async def put_readings(self, columns: Mapping[str, Array]) -> Stored:
         """Store n readings; straight in, and only where one is there already by way of a comparison.
 
-        Readings come in the order of the log; `series`, `part`, `position` are columns of length n.
+        Readings come in the order of the log: columns of length n, those of `READINGS`, and lon and lat where some
+        have places.
         """
-        columns: dict[str, Array] = {name: getattr(batch, name) for name in READINGS if hasattr(batch, name)}
-        columns |= {"series": series, "part": part, "position": position, "source_rev": batch.source_revs()}
-        n = len(batch)
+        n = len(columns["series"])
         everything = np.ones(n, bool)
         nothing = np.zeros(n, bool)
         try:
@@ -52,10 +50,9 @@ class ReadingTables(Database):
                 await self.copy_in("readings", {k: (kind, columns[k]) for k, kind in READINGS.items()})
             stored = Stored(everything, nothing, nothing)
         except errors.UniqueViolation:
-            stored = await self._put_compared(columns)
-        if batch.lon is not None and batch.lat is not None:
-            placed = np.isfinite(batch.lon) & np.isfinite(batch.lat) & (stored.new | stored.replaced)
-            await self._put_places(series[placed], batch.start[placed], batch.lon[placed], batch.lat[placed])
+            stored = await self._put_compared({name: columns[name] for name in READINGS})
+        if "lon" in columns:
+            await self._put_places(columns, stored.new | stored.replaced)
         return stored
 
     async def _put_compared(self, columns: dict[str, Any]) -> Stored:
@@ -110,12 +107,14 @@ class ReadingTables(Database):
             [rows.tolist()],
         )
 
-    async def _put_places(self, series: Array, start: Array, lon: Array, lat: Array) -> None:
+    async def _put_places(self, columns: Mapping[str, Array], put: Array) -> None:
+        placed = np.isfinite(columns["lon"]) & np.isfinite(columns["lat"]) & put
+        series, start, lon, lat = (columns[name][placed].tolist() for name in ("series", "start", "lon", "lat"))
         await self._conn.execute(
             "INSERT INTO reading_places SELECT series, to_timestamp(start / 1000.0), lon, lat"
             " FROM unnest(%s::integer[], %s::bigint[], %s::float8[], %s::float8[]) AS p (series, start, lon, lat)"
             " ON CONFLICT (series, start) DO UPDATE SET lon = excluded.lon, lat = excluded.lat",
-            [series.tolist(), start.tolist(), lon.tolist(), lat.tolist()],
+            [series, start, lon, lat],
         )
 
     async def newest(self, series: Sequence[int]) -> dict[str, Array]:

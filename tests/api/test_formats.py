@@ -2,17 +2,25 @@
 
 import csv
 import io
+import itertools
 import json
 import math
+from typing import Any
 
 import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api import columns
+from api.columns import Batch
 from api.examples import DATASET, HISTORY_META, LATEST, LATEST_META, READING, SENSOR, WINDOW
 from api.formats import FORMATS, choose
 from api.rows import LatestValueRow, ReadingRow, SensorRow, WindowRow
+from api.streams import PARQUET_GROUP_ROWS, Sheet
 from schemas.errors import RequestError
 
 ALL = ("json", "ndjson", "csv", "geojson")
@@ -151,3 +159,98 @@ def test_geojson_has_what_has_a_place() -> None:
     assert feature["geometry"] == {"type": "Point", "coordinates": [-118.2437, 34.0522]}
     assert feature["properties"]["value"] == 72.4
     assert "lon" not in feature["properties"]
+
+
+def as_table(name: str, body: bytes) -> Any:
+    return pq.read_table(io.BytesIO(body)) if name == "parquet" else pa.ipc.open_stream(body).read_all()
+
+
+@pytest.mark.parametrize("name", ["parquet", "arrow"])
+def test_parquet_and_arrow_have_types(name: str) -> None:
+    nothing = msgspec.structs.replace(READING, value=None, received=None, unit=None)
+    table = as_table(name, FORMATS[name].write(ReadingRow, [READING, nothing], "http://next", HISTORY_META))
+    assert table.column_names == list(ReadingRow.__struct_encode_fields__)
+    assert table.schema.field("start").type == pa.timestamp("ms", "UTC")
+    assert table.schema.field("value").type == pa.float64()
+    assert table["received"].cast(pa.int64()).to_pylist() == [1_794_816_601_250, None]
+    assert table["value"].to_pylist() == [72.4, None]
+    assert table["sensor"].to_pylist() == ["716328", "716328"]
+    assert json.loads(table.schema.metadata[b"cityfeed.next"]) == "http://next"
+    assert as_table(name, FORMATS[name].write(ReadingRow, [], None, HISTORY_META)).num_rows == 0
+    nested = as_table(name, FORMATS[name].write(SensorRow, [SENSOR], None, LATEST_META))
+    assert json.loads(nested["device"].to_pylist()[0])["make"] == "Caltrans"
+
+
+# -- streams --------------------------------------------------------------------------------------------
+
+NAMES: dict[int, tuple[str, str, str | None]] = {7: ("a", "speed", "km/h"), 9: ('b,"', "pm25", None)}
+DTYPE = [("series", "i4"), ("start", "i8"), ("period_s", "i4"), ("value", "f8"), ("flag", "i2"), ("tests", "i4"),
+         ("rev", "i4"), ("origin", "i2"), ("received", "i8")]  # fmt: skip
+
+
+def some_rows(n: int) -> Any:
+    rows = np.zeros(n, DTYPE)
+    at = np.arange(n)
+    rows["series"], rows["start"], rows["period_s"] = np.where(at % 3, 7, 9), at * 1000, 60
+    rows["value"], rows["flag"], rows["rev"] = np.where(at % 5, at / 7, np.nan), 1, 1
+    rows["origin"], rows["received"] = at % 3 - 1, np.where(at % 4, at, -(1 << 62))
+    return rows
+
+
+def sheet() -> Sheet:
+    return Sheet(ReadingRow, columns.READING, HISTORY_META, {"cityfeed.export": "x"})
+
+
+def written(name: str, rows: Any, sizes: list[int]) -> bytes:
+    stream, parts, at = FORMATS[name].stream(sheet()), [], 0
+    parts.append(stream.begin())
+    for size in sizes:
+        parts.append(stream.rows(Batch("traffic", rows[at : at + size], NAMES)))
+        at += size
+    assert at == len(rows)
+    parts.append(stream.end())
+    return b"".join(parts)
+
+
+@pytest.mark.parametrize("name", ["json", "ndjson", "csv"])
+def test_a_stream_is_what_a_page_would_be(name: str) -> None:
+    rows = some_rows(100)
+    page = columns.structs(ReadingRow, columns.READING, Batch("traffic", rows, NAMES))
+    assert written(name, rows, [1, 0, 40, 59]) == FORMATS[name].write(ReadingRow, page, None, HISTORY_META)
+    assert written(name, rows[:0], []) == FORMATS[name].write(ReadingRow, [], None, HISTORY_META)
+    assert (page[0].value, page[0].received, page[0].origin) == (None, None, "none")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_streams_bytes_do_not_depend_on_its_batches(name: str) -> None:
+    rows = some_rows(PARQUET_GROUP_ROWS + 5000)
+    kind = columns.kind_of(ReadingRow, (*ReadingRow.__struct_encode_fields__, "lon", "lat"))
+
+    def stream(sizes: list[int]) -> bytes:
+        made = FORMATS[name].stream(Sheet(kind, columns.READING | columns.PLACE, HISTORY_META, {}))
+        edges = np.cumsum([0, *sizes])
+        parts = [made.rows(Batch("traffic", rows[a:b], NAMES)) for a, b in itertools.pairwise(edges)]
+        return b"".join([made.begin() if not parts else b"", *parts, made.end()])
+
+    assert stream([len(rows)]) == stream([1, 60_000, 5, 0, len(rows) - 60_006])
+
+
+@pytest.mark.parametrize("name", ["parquet", "arrow"])
+def test_columns_of_a_stream_are_those_of_a_page(name: str) -> None:
+    rows = some_rows(PARQUET_GROUP_ROWS + 10)
+    table = as_table(name, written(name, rows, [20_000, len(rows) - 20_000]))
+    page = columns.structs(ReadingRow, columns.READING, Batch("traffic", rows, NAMES))
+    assert table.equals(as_table(name, FORMATS[name].write(ReadingRow, page, None, HISTORY_META)))
+    if name == "parquet":
+        file = pq.ParquetFile(io.BytesIO(written(name, rows, [len(rows)])))
+        assert [file.metadata.row_group(i).num_rows for i in range(2)] == [PARQUET_GROUP_ROWS, 10]
+        assert file.metadata.metadata[b"cityfeed.rows"] == str(len(rows)).encode()
+        assert file.metadata.metadata[b"cityfeed.export"] == b"x"
+
+
+def test_geojson_of_history_keeps_rows_without_a_place() -> None:
+    kind = columns.kind_of(ReadingRow, ("sensor", "value", "lon", "lat"))
+    rows = [kind("a", 1.0, 2.0, 3.0), kind("b", 2.0, None, None)]
+    features = json.loads(FORMATS["geojson"].write(kind, rows, None, HISTORY_META))["features"]
+    assert features[0]["geometry"] == {"type": "Point", "coordinates": [2.0, 3.0]}
+    assert features[1] == {"type": "Feature", "geometry": None, "properties": {"sensor": "b", "value": 2.0}}

@@ -48,7 +48,7 @@ def test_an_unknown_parameter_names_the_nearest(name: str, meant: str | None) ->
     refused = refusal(READINGS, (name, "1"))
     assert (refused.kind, refused.parameter) == ("unknown-parameter", name)
     assert (f"Did you mean {meant!r}?" in refused.detail) is (meant is not None)
-    assert "from, limit, metric" in str(refused.remedy)
+    assert "from, gaps, limit, metric" in str(refused.remedy)
 
 
 def test_a_parameter_of_another_address_is_unknown() -> None:
@@ -58,7 +58,8 @@ def test_a_parameter_of_another_address_is_unknown() -> None:
 
 @pytest.mark.parametrize("name", [n for n in READINGS if not PARAMETERS[n].repeats])
 def test_what_takes_one_value_is_given_once(name: str) -> None:
-    good = {"from": "2026-01-31T00:00:00Z", "to": "2026-01-31T00:00:00Z", "bbox": "1,2,3,4", "limit": "1"}
+    moments = dict.fromkeys(("from", "to", "as_of"), "2026-01-31T00:00:00Z")
+    good = moments | {"bbox": "1,2,3,4", "limit": "1", "gaps": "show"}
     value = good.get(name, "x")
     refused = refusal(READINGS, (name, value), (name, value))
     assert (refused.kind, refused.parameter) == ("repeated-parameter", name)

@@ -16,7 +16,7 @@ from rich.table import Table
 from deploy.local.tools import ROOT
 from schemas.settings import Settings
 from tests import servers
-from tests.bench import chain, gateway, local
+from tests.bench import chain, gateway, local, stream
 from tests.bench.figure import Figure
 from tests.service_stack import ServiceStack, port_block, unique_settings
 
@@ -59,6 +59,7 @@ FIGURES: dict[str, Callable[[], Iterator[Figure]]] = {
     "gateway": _gateway,
     "chain": _rates,
     "latency": _latency,
+    "stream": stream.measure,
     "local": local.measure,
 }
 

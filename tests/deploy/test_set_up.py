@@ -5,9 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from deploy.local import debian, kafka, python_env, timescaledb
+from deploy.local import debian, kafka, node, python_env, timescaledb
 from deploy.local.debian import SourceEntry
 from deploy.local.progress import SetupError, Steps, remedy
 from deploy.local.tools import ROOT
@@ -127,3 +128,13 @@ def test_wrong_setting_is_one_line() -> None:
     )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr == "cityfeed: CITYFEED_API_PORT='many': it takes a whole number (port)\n"
+
+
+def test_nodes_packages_are_pinned_by_hash_and_their_lock_names_no_host() -> None:
+    text = node.LOCK.read_text()
+    assert "://" not in text
+    packages = msgspec.json.decode(text)["packages"]
+    assert len(packages) > 10
+    assert all(package.get("integrity", "").startswith("sha512-") for name, package in packages.items() if name)
+    wanted = msgspec.json.decode((node.FILES / "package.json").read_bytes())["devDependencies"]
+    assert {name: packages[f"node_modules/{name}"]["version"] for name in wanted} == wanted

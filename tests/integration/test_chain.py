@@ -176,3 +176,22 @@ def test_the_database_comes_and_goes_and_a_bad_registration_stops_nothing(make_s
     wait_until_closed(stack, sum(1 for one in series for _ in expected_windows(one)))
     assert_windows_equal(stack, series)
     assert stack.query("SELECT DISTINCT log_epoch FROM positions") == [(0,)]
+
+
+def test_a_process_more_than_partitions_stands_by_and_takes_over(make_stack: Any, hasty_city: Path) -> None:
+    stack = make_stack(city_dir=str(hasty_city), kafka_partitions=1)
+    stack.start(*CHAIN)
+    stack.wait_ready(*CHAIN)
+    stack.start("clean-1", "windows-1")
+    for name in ("clean", "windows"):
+        stack.wait_until(lambda name=name: f"{name} ready" in stack.log(f"{name}-1"), f"{name}-1 stands by")
+    series = slices("traffic", rows=6)[:20]
+    parts = list(messages(stack, series, size=3))
+    stack.publish_all(parts[:20])
+    stack.wait_until(lambda: count(stack) == 60, "the first half")
+    for name in ("clean", "windows"):
+        stack.kill(name)
+    stack.publish_all(parts[20:])
+    stack.wait_until(lambda: count(stack) == 120, "the other half, by those that stood by", timeout_s=90)
+    report = judge_stack(stack)
+    assert not report.faults["lost"] + report.faults["stored twice"], report.text()

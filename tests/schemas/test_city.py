@@ -5,7 +5,7 @@ import msgspec
 import pytest
 
 from schemas.city import DECODER_NAMES, FILES, City, CityInfo, Source, SourceMetric, parse_city, read_city, read_files
-from schemas.datasets import Dataset, Metric, Privacy, shipped_files
+from schemas.datasets import Dataset, Metric, Position, Privacy, shipped_files
 from schemas.errors import CityFolderError
 from schemas.readings import RESERVED_DATASETS
 from schemas.registry import Registration, Site
@@ -185,7 +185,7 @@ def test_city_with_mistakes() -> None:
         "city.toml:4": "bbox must be",
         "city.toml:5": "no conversion from 'Cel' to ug/m3 for pm25",
         "datasets/traffic.toml:28": "metrics.speed: fail must be [low, high]",
-        "datasets/traffic.toml:33": "metrics.volume: no conversion from 'cars'",
+        "datasets/traffic.toml:37": "metrics.volume: no conversion from 'cars'",
         "datasets/bikes.toml:1": "not TOML",
         "datasets/noise.toml:1": "call the file traffic.toml",
         "datasets/noise.toml:14": "lateness_s must not be negative",
@@ -271,12 +271,15 @@ def test_the_folder_that_the_docs_show_is_right() -> None:
     assert city.registrations[1].series["no2"].unit == "ug/m3@20Cel"
 
 
-@pytest.mark.parametrize("kind", [CityInfo, Dataset, Metric, Privacy, Source, SourceMetric])
+TABLES = {(Dataset, field) for field in ("metrics", "privacy", "sensors", "position")} | {(Source, "metrics")}
+
+
+@pytest.mark.parametrize("kind", [CityInfo, Dataset, Metric, Position, Privacy, Source, SourceMetric])
 def test_the_docs_show_every_field(kind: type[msgspec.Struct]) -> None:
     for field in kind.__struct_fields__:
-        if (kind, field) not in ((Dataset, "metrics"), (Dataset, "privacy"), (Source, "metrics")):
+        if (kind, field) not in TABLES:
             assert re.search(rf"\b{field} = ", DOCS), f"{kind.__name__}.{field}"
-    assert "[metrics." in DOCS and "[privacy]" in DOCS and "[source.metrics]" in DOCS
+    assert all(table in DOCS for table in ("[metrics.", "[privacy]", "[sensors.", "[position]", "[source.metrics]"))
 
 
 def test_the_docs_tell_every_column_every_decoder_and_every_reserved_word() -> None:

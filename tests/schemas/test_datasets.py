@@ -66,7 +66,9 @@ def test_the_shipped_datasets_have_what_the_sample_data_measure() -> None:
 
 def test_a_file_becomes_a_dataset() -> None:
     noise = parse_datasets({"datasets/noise.toml": GOOD})["noise"]
-    assert noise.metrics == {"noise": Metric("dB(A)", 60, 60, "", (0.0, 200.0), (20.0, 130.0), (-999.0,))}
+    assert noise.metrics == {
+        "noise": Metric(unit="dB(A)", period_s=60, cadence_s=60, fail=(0, 200), suspect=(20, 130), sentinels=(-999,))
+    }
     assert noise.accept_since == datetime(2001, 2, 3, 4, 5, 6, 7000, UTC)
     assert noise.accept_since_ms() == 981_173_106_007
     assert (noise.lateness_s, noise.silence_s) == (60, 900)
@@ -101,6 +103,9 @@ UNDER = LINES["[metrics.noise]"]  # the metric's keys are on the lines under it
         ("suspect = [20, 130]", "suspect = [5, 5]", UNDER + 5, "metrics.noise: suspect must be [low, high]"),
         ("suspect = [20, 130]", "suspect = [-1, 99]", UNDER + 5, "must lie within the fail span, [0, 200]"),
         ("[-999]", "[-9, -99, -999, 0, 1]", UNDER + 6, "metrics.noise.sentinels: expected `array` of length <= 4"),
+        ("lateness_s = 60", 'indices = ["caqi"]', 13, "there is no index 'caqi'; there are us-aqi, nowcast"),
+        ("lateness_s = 60", 'index_metrics = { noise = "pm25" }', 13, "no index is made of 'noise'; of co, no2"),
+        ("lateness_s = 60", 'index_metrics = { pm25 = "noise" }', 13, "'noise' can't feed an index; pm25, pm10"),
         ('"No sound is recorded."', '"No sound', 18, "not TOML: "),
     ],
 )  # fmt: skip
@@ -116,6 +121,13 @@ def test_impossible_parameters_are_refused_with_file_line_and_reason(old: str, n
 def test_a_dataset_without_metrics_is_a_mistake() -> None:
     with pytest.raises(CityFolderError, match=r"noise\.toml:20: a dataset has at least one metric"):
         parse_datasets({"noise.toml": GOOD[: GOOD.index("[metrics.noise]")] + "[metrics]\n"})
+
+
+def test_a_dataset_says_what_feeds_its_indices() -> None:
+    assert SHIPPED["air-quality"].index_inputs()["o3"] == "o3"
+    text = GOOD.replace("lateness_s = 60", 'indices = ["nowcast"]\nindex_metrics = { pm25 = "pm25-corr" }')
+    fed = parse_datasets({"noise.toml": text})["noise"].index_inputs()
+    assert fed == {"pm25": "pm25-corr", "pm10": "pm10", "o3": "o3"}
 
 
 def test_every_mistake_of_every_file_is_told() -> None:

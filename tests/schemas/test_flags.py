@@ -1,4 +1,7 @@
-from schemas.flags import COUNTED, RULES_VERSION, Flag, Test
+import re
+from pathlib import Path
+
+from schemas.flags import COUNTED, RULES_VERSION, Flag, Test, fired_tests, mask_of
 
 
 def test_the_flags_are_those_of_qartod() -> None:
@@ -27,3 +30,18 @@ def test_aggregates_count_what_did_not_fail() -> None:
 
 def test_the_rule_set_has_a_version() -> None:
     assert RULES_VERSION
+
+
+def test_a_tests_name_says_its_flag() -> None:
+    assert {test.name: test.flag for test in (Test.SENTINEL, Test.SPIKE_FAIL, Test.CLOCK_AHEAD)} == {
+        "SENTINEL": Flag.MISSING, "SPIKE_FAIL": Flag.FAIL, "CLOCK_AHEAD": Flag.SUSPECT,
+    }  # fmt: skip
+    assert mask_of(Flag.MISSING) == Test.SENTINEL | Test.NOT_A_NUMBER
+    assert sum(mask_of(flag) for flag in Flag) == sum(Test)
+
+
+def test_the_docs_have_every_bit_with_its_flag() -> None:
+    docs = (Path(__file__).parents[2] / "docs" / "quality.md").read_text()
+    assert re.findall(r"^\| (\d+) \| ([\w-]+) \| (\d) \|$", docs, re.MULTILINE) == [
+        (str(test.value), *fired_tests(test), str(test.flag.value)) for test in Test
+    ]

@@ -190,3 +190,72 @@ def test_a_changed_registry_is_used_from_the_next_record_on(registry: Registry) 
     out = clean(cleaner, batch(60.0, unit="", start=NOW + 1), 1).record.readings
     assert (out.value[0], out.period_s[0]) == (pytest.approx(96.56064), 60)
     assert clean(cleaner, batch(60.0, unit="", start=NOW + 1), 2).repeats == 1  # still known
+
+
+def minutes(*values: float, first: int = 0) -> Readings:
+    """PM2.5, a reading a minute."""
+    start = NOW - 7_200_000 + (first + np.arange(len(values))) * 60_000
+    return batch(*values, metric="pm25", unit="ug/m3", dataset="air-quality", start=start)
+
+
+def test_a_spike_is_amended_in_the_next_record(registry: Registry) -> None:
+    """
+    record   0        1    2
+    value    10  11   400  11
+    """
+    cleaner = new_cleaner(registry)
+    first, spike, after = (
+        clean(cleaner, raw, i).record.readings
+        for i, raw in enumerate((minutes(10.0, 11.0), minutes(400.0, first=2), minutes(11.0, first=3)))
+    )
+    assert (first.flag.tolist(), spike.flag.tolist(), spike.tests.tolist()) == ([1, 1], [1], [0])
+    assert (first.source_rev, spike.source_rev) == (None, None)
+    assert (after.value.tolist(), after.rev.tolist()) == ([11.0, 400.0], [1, 2])
+    assert after.source_rev is not None and after.source_rev.tolist() == [1, 1]
+    assert after.start[1] == spike.start[0]
+    assert (after.flag.tolist(), after.tests[1]) == ([1, 4], Test.SPIKE_FAIL)
+    assert after.sensor.tolist() == [0, 0] and after.metrics == (("pm25", "ug/m3"),)
+
+
+def test_a_spike_within_a_record_needs_no_amendment(registry: Registry) -> None:
+    out = clean(new_cleaner(registry), minutes(10.0, 200.0, 11.0, 12.0)).record.readings
+    assert (out.flag.tolist(), out.source_rev) == ([1, 3, 1, 1], None)
+
+
+def test_a_process_that_remembers_amends_what_its_predecessor_cleaned(registry: Registry) -> None:
+    old = new_cleaner(registry)
+    records = [clean(old, minutes(v, first=i), i).record for i, v in enumerate((10.0, 11.0, 400.0, 12.0, 500.0))]
+    cleaner = new_cleaner(registry)
+    for record in records:
+        cleaner.remember(record)
+    out = clean(cleaner, minutes(12.0, first=5), 5).record.readings
+    assert (out.value.tolist(), out.flag.tolist(), out.rev.tolist()) == ([12.0, 500.0], [1, 4], [1, 2])
+
+
+def test_an_amendment_is_no_repeat_of_what_comes_again(registry: Registry) -> None:
+    cleaner = new_cleaner(registry)
+    for i, v in enumerate((10.0, 400.0, 11.0)):
+        clean(cleaner, minutes(v, first=i), i)
+    assert clean(cleaner, minutes(400.0, first=1), 3).repeats == 1
+
+
+def test_a_snapshot_goes_on_as_if_nothing_had_happened(registry: Registry) -> None:
+    """The next process met its series in another order."""
+    old, log = new_cleaner(registry), [batch(50.0, unit="km/h"), *(minutes(20.0, first=i) for i in range(60))]
+    for i, raw in enumerate(log):
+        clean(old, raw, i)
+    cleaner = new_cleaner(registry)
+    assert cleaner.restore(old.snapshot())
+    clean(cleaner, batch(50.0, metric="volume", unit=""), 60)
+    for i, values in enumerate([(20.0,), (20.0, 400.0), (20.0,)]):
+        raw = minutes(*values, first=60 + 2 * i)
+        ours, theirs = (clean(c, raw, 61 + i).record.readings for c in (cleaner, old))
+        for name in ("start", "value", "rev", "flag", "tests", "received", "period_s", "origin"):
+            assert getattr(ours, name).tolist() == getattr(theirs, name).tolist(), name
+    assert (ours.value.tolist(), ours.flag.tolist()) == ([20.0, 400.0], [1, 4])
+    assert len(old.snapshot()) < 10_000
+
+
+def test_a_snapshot_of_other_rules_is_left_alone(registry: Registry) -> None:
+    snapshot = new_cleaner(registry).snapshot().replace(RULES_VERSION.encode(), b"qc-0")
+    assert not new_cleaner(registry).restore(snapshot)

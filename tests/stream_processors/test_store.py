@@ -15,6 +15,7 @@ from schemas.readings import Readings, readings
 from schemas.settings import Settings
 from stream_processors.aggregates import Aggregates, aggregate
 from stream_processors.migrations import migrate
+from stream_processors.series import join
 from stream_processors.store import OutRecord, Store
 from stream_processors.windows import Closed, gone_rows
 
@@ -53,7 +54,8 @@ def batch(starts: list[int], values: list[float], revs: int | list[int] = 1) -> 
 
 async def put(store: Store, what: Readings, series: int = 1) -> tuple[list[bool], list[bool], list[bool]]:
     n = len(what)
-    stored = await store.put_readings(what, np.full(n, series), np.zeros(n, int), np.arange(n))
+    columns = {"series": np.full(n, series), "part": np.zeros(n, int), "position": np.arange(n)}
+    stored = await store.put_readings(join([what]) | columns)
     return stored.new.tolist(), stored.replaced.tolist(), stored.conflict.tolist()
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from schemas.windows import NARROW_S
 from stream_processors.repair import AT_ONCE, DirtyMarks
 from stream_processors.series import Rows
-from stream_processors.windows import ALL_S, Closed, Marks, Windows, close_rows, weights
+from stream_processors.windows import ALL_S, Closed, Marks, Windows, close_rows
 from tests.stream_processors.test_windows import MINUTE, SPEED, VOLUME, new_windows
 
 SLOTS = (0, 1)  # speed, volume
@@ -36,7 +36,9 @@ def rows(windows: Windows, minutes: list[tuple[int, int]], tables: Tables) -> Ro
     period = np.full(len(minutes), PERIOD_S, np.int64)
     value = np.array([tables.readings[key] for key in minutes], float)
     flag = np.ones(len(minutes), np.uint8)
-    return Rows(slot, start, period, value, flag, start, windows.table.span_ms(slot, period), np.zeros(len(slot)))
+    return Rows(
+        slot, start, period, value, flag, start, windows.table.span_ms(slot, period), np.zeros(len(slot), np.uint8)
+    )
 
 
 def put(tables: Tables, closed: Closed) -> None:
@@ -87,7 +89,7 @@ def drain(windows: Windows, tables: Tables) -> None:
         batch = rows(windows, inside, tables)
         chosen = batch.take((batch.slot == slot) & (batch.span_ms < width_s * 1000))
         if len(chosen):
-            put(tables, close_rows(chosen, width_s, weights(chosen, batch, windows.table)))
+            put(tables, close_rows(chosen, width_s, batch, windows.table))
         else:
             tables.windows.pop((width_s, slot, start), None)
     tables.marks.clear()

@@ -1,16 +1,16 @@
 // The page: what is chosen, what is known, and who is told. Map, list and detail show the same sensors.
 
+import { CityFeed } from './cityfeed.js';
 import { Detail } from './detail.js';
 import { age, clocks, number, unitName } from './format.js';
 import { SensorList } from './list.js';
-import { Live } from './live.js';
 import { SensorMap } from './map.js';
 import { Scale, drawLegend } from './scale.js';
 import { Sensor, fetchAll } from './store.js';
 
 const REGISTRY_MS = 10 * 60_000;
 const at = (id) => document.getElementById(id);
-const LIVE_WORDS = { connecting: 'Connecting', live: 'Live', reconnecting: 'Reconnecting', stopped: 'Reload the page' };
+const LIVE_WORDS = { live: 'Live', waiting: 'Reconnecting', stopped: 'Reload the page' };
 
 const page = {
   city: null, datasets: [], registry: [], choices: [], choice: null,
@@ -100,8 +100,9 @@ function chooseMetric(choice, sensorId) {
   map.show([...page.sensors.values()]);
   const filter = { dataset: [choice.dataset], metric: [choice.metric], origin: ['live', 'import'] };
   const request = { topic: 'readings', mode: 'latest', tick_ms: 1000, filter };
-  live.want('values', request, take);
-  live.want('failures', { ...request, snapshot: false, filter: { ...filter, flag: [4, 9] } }, take);
+  for (const old of feed.subscriptions) old.close();
+  feed.subscribe(request, take);
+  feed.subscribe({ ...request, snapshot: false, filter: { ...filter, flag: [4, 9] } }, take);
   const dataset = page.datasets.find((d) => d.id === choice.dataset);
   at('licence').textContent = [`${dataset.title}: ${dataset.attribution}`, ...(dataset.attribution.includes(dataset.licence) ? [] : [dataset.licence])].join(', ');
   at('csv').href = `/v1/${choice.dataset}/latest?metric=${choice.metric}&format=csv`;
@@ -116,7 +117,8 @@ const covered = () => (matchMedia('(max-width: 759px)').matches && page.selected
 
 const measures = (row, choice) => row.dataset === choice.dataset && row.series.some((s) => s.metric === choice.metric);
 
-function take(rows) {
+function take({ rows }) {
+  if (!rows.length) return;
   const now = Date.now();
   for (const row of rows) {
     let sensor = page.sensors.get(row.sensor);
@@ -213,7 +215,18 @@ async function retried(task) {
   }
 }
 
-let map = null, list = null, detail = null, live = null;
+function hear(event) {
+  if (event.type === 'state' && event.state in LIVE_WORDS) {
+    at('live').dataset.state = event.state;
+    at('live-text').textContent = LIVE_WORDS[event.state];
+  } else if (event.type === 'source') {
+    notice(event.last_error && `The sensors are silent: ${event.last_error}.`);
+  } else if (event.type === 'error' || event.type === 'problem') {
+    console.warn('live feed:', event.error ?? event.message);
+  }
+}
+
+let map = null, list = null, detail = null, feed = null;
 
 async function start() {
   page.city = await retried(async () => (await fetch('/portal/city.json')).json());
@@ -231,10 +244,9 @@ async function start() {
   fetch('/portal/base.geojson').then((answer) => (answer.ok ? answer.json() : null)).then((base) => base && map.drawBase(base));
   await retried(readRegistry);
   fillChooser();
-  live = new Live(`${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/v1/live`, {
-    state: (state) => { at('live').dataset.state = state; at('live-text').textContent = LIVE_WORDS[state]; },
-    status: ({ last_error: problem }) => notice(problem && `The sensors are silent: ${problem}.`),
-  });
+  feed = new CityFeed(location.origin, { client: 'portal', listener: hear });
+  addEventListener('online', () => feed.hurry());
+  document.addEventListener('visibilitychange', () => document.visibilityState === 'visible' && feed.hurry());
   const [dataset, metric, sensor] = decodeURIComponent(location.hash.slice(1)).split('/');
   const wanted = page.choices.find((c) => c.dataset === dataset && c.metric === metric);
   const most = [...page.choices].sort((a, b) => b.count - a.count)[0];

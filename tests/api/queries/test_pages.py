@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.queries.pages import Table, _by_part, _decode
+from api.queries.pages import Table, _by_part, decode
 
-TABLE = Table((), {"start": "M", "value": ">f8", "flag": ">i2", "complete": "?"}, "")
+TABLE = Table((), {"start": "M", "value": ">f8", "flag": ">i2", "complete": "?"}, lambda chosen: "")
 _2000_US = 946_684_800_000_000
 
 
@@ -26,7 +26,7 @@ ROWS = st.tuples(st.integers(1, 2**31 - 1), st.integers(-(2**50), 2**50), st.flo
 
 @given(st.lists(ROWS, max_size=5))
 def test_copied_rows_come_back(rows: list[tuple[int, int, float, int, bool]]) -> None:
-    got = _decode(copy_of(rows), TABLE)
+    got = decode(copy_of(rows), TABLE)
     assert got.dtype.names == ("series", "start", "value", "flag", "complete")
     assert all(got.dtype[name].isnative for name in got.dtype.names)
     assert np.array_equal(got["value"], np.array([r[2] for r in rows], float), equal_nan=True)
@@ -36,7 +36,7 @@ def test_copied_rows_come_back(rows: list[tuple[int, int, float, int, bool]]) ->
 
 
 def test_no_statement_no_rows() -> None:
-    assert len(_decode(b"", TABLE)) == 0
+    assert len(decode(b"", TABLE)) == 0
 
 
 def test_a_partition_without_position_has_stored_nothing() -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from schemas.datasets import shipped_files
 from tests.api.city import app_without_servers, client_of
 
 
@@ -26,3 +27,35 @@ async def test_one_dataset_with_its_dictionary(tmp_path: Path) -> None:
     speed = next(m for m in row["metrics"] if m["metric"] == "speed")
     assert (speed["name"], speed["unit"], speed["period_s"], speed["period_rule"]) == ("Speed", "km/h", 300, "mean")
     assert speed["fail"] == [0, 250]
+
+
+async def test_a_search_finds_words_and_fields(tmp_path: Path) -> None:
+    async def ids(query: str) -> list[str]:
+        return [d["id"] for d in (await get(tmp_path, f"/v1/datasets?{query}"))["data"]]
+
+    assert await ids("q=ozone") == ["air-quality"]
+    assert await ids("category=transport&type=operational") == ["traffic"]
+    assert await ids("department=none") == []
+    assert (await get(tmp_path, "/v1/datasets?categry=x"))["remedy"].startswith("Use 'category'")
+
+
+async def test_the_rules_parameters_are_published(tmp_path: Path) -> None:
+    (row,) = (await get(tmp_path, "/v1/traffic"))["data"]
+    speed = next(m for m in row["metrics"] if m["metric"] == "speed")
+    assert speed["quality"]["spike"] == {"suspect": 60.0, "fail": 120.0, "method": "differential"}
+    assert speed["quality"]["sentinels"] == [-999.0, 65535.0]
+    assert "attenuated" not in speed["quality"] and "fail" not in speed["quality"]
+    assert speed["sensors"] == {}
+
+
+async def test_a_sensors_own_parameters_are_published(tmp_path: Path) -> None:
+    app_without_servers(tmp_path)  # makes the folder
+    text = shipped_files()["datasets/traffic.toml"] + "\n[sensors.fiji.speed]\nsuspect = [0, 110]\n"
+    (tmp_path / "city" / "datasets").mkdir()
+    (tmp_path / "city" / "datasets" / "traffic.toml").write_text(text)
+    app = app_without_servers(tmp_path)
+    async with client_of(app) as client:
+        (row,) = (await client.get("/v1/traffic")).json()["data"]
+    assert {m["metric"]: m["sensors"] for m in row["metrics"] if m["sensors"]} == {
+        "speed": {"fiji": {"suspect": [0.0, 110.0]}}
+    }

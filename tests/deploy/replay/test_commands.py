@@ -2,14 +2,14 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
+import time
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import orjson
@@ -17,14 +17,15 @@ import paho.mqtt.publish as paho_publish
 import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from websockets.asyncio.server import ServerConnection, serve
+from cityfeed_client import Feed, Row
 
 from deploy.cli import sensors
-from deploy.cli.watch import SUBPROTOCOL, Feed, table
+from deploy.cli.watch import notice, table
 from schemas import registry
 from schemas.city import read_city
 from schemas.errors import CityfeedError
 from schemas.settings import Settings, variable
+from tests.clients.conversations import verdict
 from tests.deploy.replay.listener import listening
 
 ROOT = Path(__file__).parents[3]
@@ -187,83 +188,98 @@ def test_geojson_is_read_and_other_files_are_refused(tmp_path: Path) -> None:
 # -- watch ------------------------------------------------------------------------------------------------
 
 
-def row(value: float | None, sensor: str = "a") -> dict[str, Any]:
-    names = {"dataset": "traffic", "sensor": sensor, "metric": "speed", "unit": "km/h"}
-    return names | {"start": "2026-01-01T00:00:00.000Z", "value": value, "flag": 1}
+def row(value: float | None, sensor: str = "a") -> Row:
+    return Row(
+        dataset="traffic", sensor=sensor, metric="speed", unit="km/h", start="2026-01-01T00:00:00.000Z", value=value,
+        flag=1,
+    )  # fmt: skip
 
 
-class LiveFeed:
-    """A live feed that speaks the protocol: `closes` are the codes with which it ends one connection after another."""
+class Watching:
+    """`cityfeed watch` on a conversation of clients/conversations, as a process."""
 
-    def __init__(self, closes: list[int]) -> None:
-        self.closes = closes
-        self.heard: list[Any] = []
+    def __init__(self, port: int, name: str, *words: str) -> None:
+        self.name, self.port = name, port
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", "from deploy.cli import main; main()", "watch", "--mode", "all",
+             "--url", f"http://127.0.0.1:{port}/{name}/watch", *words],
+            cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {"COLUMNS": "200"},
+        )  # fmt: skip
 
-    @asynccontextmanager
-    async def served(self) -> AsyncIterator[str]:
-        async with serve(self._serve, "127.0.0.1", 0, subprotocols=[SUBPROTOCOL]) as server:
-            yield f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}/v1/live"
+    def verdict(self) -> str | None:
+        return verdict(self.port, self.name, "watch")
 
-    async def _serve(self, socket: ServerConnection) -> None:
-        async def say(**message: Any) -> None:
-            await socket.send(msgspec.json.encode(message).decode())
-
-        connection = len([m for m in self.heard if m["type"] == "hello"])
-        self.heard.append(msgspec.json.decode(await socket.recv()))
-        await say(type="welcome", v=1, node="x", hb_s=15, limits={}, schema_url="")
-        self.heard.append(msgspec.json.decode(await socket.recv()))
-        await say(type="subscribed", id=1, ch=3, seq=0, cursor="c", recovered=None)
-        await say(type="snapshot", ch=3, part=0, last=True, cursor="c", d=[row(float(connection))])
-        await say(type="something-new", d=[row(-1.0)])
-        await say(type="data", ch=3, seq=[1, 1], cursor="c", n_conflated=0, d=[row(50.5), row(None, "b")])
-        if connection < len(self.closes):
-            await socket.close(self.closes[connection], "because")
-        await socket.wait_closed()
+    def interrupt(self) -> tuple[str, str]:
+        """Ctrl-C; what it said on standard output and error."""
+        time.sleep(0.3)
+        self.process.send_signal(signal.SIGINT)
+        return self.process.communicate(timeout=20)
 
 
-async def first_rows(feed: Feed, n: int) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    rows = feed.rows()
-    async with asyncio.timeout(15):
-        async for some in rows:
-            found += some
-            if len(found) >= n:
-                break
-    await rows.aclose()
-    return found
+@pytest.fixture
+def conversations() -> Iterator[int]:
+    with subprocess.Popen(
+        [sys.executable, ROOT / "clients" / "conversations" / "server.py"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        yield int(process.stdout.readline())
+        process.terminate()
 
 
-async def test_watch_subscribes_as_asked_and_comes_back_after_a_lost_connection() -> None:
-    live = LiveFeed([4200, 4208])
-    async with live.served() as url:
-        found = await first_rows(Feed(url, {"metric": ["speed"], "bbox": [1.0, 2.0, 3.0, 4.0]}, "all"), 9)
-    assert [r["value"] for r in found] == [0.0, 50.5, None, 1.0, 50.5, None, 2.0, 50.5, None]
-    assert live.heard[0] == {"type": "hello", "client": "cityfeed watch"}
-    assert live.heard[1] == {
-        "type": "subscribe", "id": 1, "topic": "readings", "mode": "all", "snapshot": True,
-        "filter": {"metric": ["speed"], "bbox": [1.0, 2.0, 3.0, 4.0]},
-    }  # fmt: skip
+FILTER = ("--dataset", "air-quality", "--metric", "pm25")
 
 
-async def test_watch_gives_up_where_trying_again_cannot_help() -> None:
-    async with LiveFeed([4006]).served() as url:
-        with pytest.raises(CityfeedError, match="4006 because"):
-            await first_rows(Feed(url, {}, "latest"), 100)
+def test_watch_tells_what_is_missing_and_keeps_its_place(conversations: int, tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    watching = Watching(conversations, "not_recovered", *FILTER, "--json", "--keep", str(place))
+    assert watching.verdict() is None
+    out, err = watching.interrupt()
+    assert [msgspec.json.decode(line)["value"] for line in out.splitlines()] == [1.0, 3.0, 3.1]
+    assert "4208" not in out and "slow; again in" in err
+    assert "rows are missing here (expired)" in err and "/v1/air-quality/readings?from=" in err
+    assert (watching.process.returncode, place.read_text()) == (0, "c901\n")
 
 
-async def test_watch_waits_for_a_feed_that_is_not_there(unused_tcp_port: int) -> None:
-    feed = Feed(f"ws://127.0.0.1:{unused_tcp_port}/v1/live", {}, "latest")
-    rows = feed.rows()
-    assert await anext(rows) == []
-    assert "again in" in feed.state
-    await rows.aclose()
+def test_watch_begins_at_the_place_that_was_kept(conversations: int, tmp_path: Path) -> None:
+    (tmp_path / "place").write_text("page-end\n")
+    watching = Watching(conversations, "history_handover", *FILTER, "--lines", "--keep", str(tmp_path / "place"))
+    assert watching.verdict() is None
+    out, _ = watching.interrupt()
+    assert [line.split()[:4] for line in out.splitlines()] == [
+        [f"2026-01-01T00:0{minute}:00.000Z", "air-quality/s1", "pm25", f"{minute}.0"] for minute in (1, 2, 3)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "said"),
+    [
+        ("close_40xx", FILTER, "the server refuses this client: 4001 unauthorized"),
+        ("error", ("--dataset", "atlantis", "--mode", "latest"), "there is no dataset 'atlantis' (bad_filter)"),
+        ("no_such_conversation", FILTER, "is no live feed of cityfeed: it answers 404"),
+    ],
+)
+def test_watch_ends_with_one_line_where_trying_again_cannot_help(
+    conversations: int, name: str, words: tuple[str, ...], said: str
+) -> None:
+    watching = Watching(conversations, name, *words, "--lines")
+    out, err = watching.process.communicate(timeout=20)
+    assert (watching.process.returncode, out) == (1, "")
+    assert said in err and err.startswith("cityfeed: ") and err.count("\n") == 1
+
+
+def test_watch_waits_for_a_feed_that_is_not_there(unused_tcp_port: int) -> None:
+    with Feed(f"http://127.0.0.1:{unused_tcp_port}") as feed:
+        events = iter(feed)
+        assert notice(next(events)) is None
+        assert "again in" in (notice(next(events)) or "")
 
 
 def test_watch_shows_the_newest_first_as_many_as_fit() -> None:
     shown = table([row(1.0, "old"), row(2.0, "mid"), row(None, "new")], "live", 7, 2)
     assert list(shown.columns[1].cells) == ["new", "mid"]
     assert list(shown.columns[3].cells) == ["-", "2.0"]
-    assert "3 series, 7 readings, live" in str(shown.title)
+    assert "3 series, 7 rows, live" in str(shown.title)
 
 
 def test_replay_into_a_dataset_that_is_not_there_publishes_nothing(settings: Settings, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+../../../clients/javascript/cityfeed.js

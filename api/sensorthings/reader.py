@@ -1,0 +1,230 @@
+"""A request answered: path and options to statements, rows to the body that the standard describes."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import msgspec
+import psycopg
+
+from api.cursor import Cursors, bad_cursor
+from api.problems import bad_parameter
+from api.queries.pool import Pool
+from api.queries.sensorthings import geometry, run
+from api.queries.sensorthings.filters import uses_geometry
+from api.queries.sensorthings.statements import Builder, components
+from api.sensorthings import asked as asking
+from api.sensorthings import paths
+from api.sensorthings.about import about
+from api.sensorthings.asked import Asked
+from api.sensorthings.paths import Resource, no_such
+from api.sensorthings.syntax import Options
+from schemas.datasets import Dataset
+
+KIND = "sensorthings"
+_json = msgspec.json.Encoder()
+
+
+class Body(msgspec.Struct, frozen=True):
+    """An answer: 204 has no content."""
+
+    content: bytes | None
+    media_type: str = "application/json"
+
+
+class Reader:
+    """SensorThings over a pool of connections. `max_top` bounds a page."""
+
+    def __init__(self, pool: Pool, datasets: dict[str, Dataset], cursors: Cursors, max_top: int) -> None:
+        self._pool = pool
+        self._cursors = cursors
+        self._max_top = max_top
+        self._about = lru_cache(16)(lambda site: _json.encode(about(datasets, site)).decode())
+
+    async def answer(self, path: str, items: Sequence[tuple[str, str]], site: str, root: str, now_ms: int) -> Body:
+        """The body of GET `root/path?items`; `site` is the address of the API, `root` that of the service.
+
+        Raises `RequestError`, and `psycopg.OperationalError` where the database does not answer.
+        """
+        resource = paths.parse(path)
+        asked = asking.read(resource, items)
+        now = datetime.fromtimestamp(now_ms / 1000, UTC)
+        try:
+            async with self._pool.connection() as connection:
+                stored = geometry.Stored()
+                if _any_geometry(asked.options):
+                    stored = await run.stored_geometries(connection)
+                answer = _Answer(
+                    connection, resource, asked, lambda: Builder(root, self._about(site), now, stored, self._max_top)
+                )
+                if resource.many:
+                    url = f"{root}/{quote(path.strip('/'), safe=_SAFE)}"
+                    return await answer.collection(url, items, self._cursors)
+                return await answer.entity()
+        except psycopg.DataError as e:
+            raise bad_parameter(
+                "$filter", f"a value is outside of what can be computed ({str(e).partition(chr(10))[0]})",
+                "Look for numbers or times that grow too large.",
+            ) from e  # fmt: skip
+
+
+_SAFE = "$()',:;/@*="
+
+
+class _Answer:
+    def __init__(self, connection: run.Connection, resource: Resource, asked: Asked, builder: Any) -> None:
+        self._connection = connection
+        self._resource = resource
+        self._asked = asked
+        self._new_builder = builder
+
+    # -- one entity ---------------------------------------------------------------------------------------------
+
+    async def entity(self) -> Body:
+        """An entity, its address, or a property of it."""
+        resource, options = self._resource, self._asked.options
+        if resource.ref:
+            options = Options(select=(("@iot.selfLink",),))
+        elif resource.names:
+            options = Options(select=((resource.names[0],),))
+        builder: Builder = self._new_builder()
+        statement = builder.rows(resource.steps, replace(options, top=1), None, False)
+        rows = await run.fetch(self._connection, statement, builder.parameters.values)
+        if not rows:
+            step = resource.steps[-1]
+            name = step.entity.singular if step.key is None else f"{step.entity.singular} with the id {step.key!r}"
+            raise no_such(f"There is no {name} here.", "The collection lists those there are.")
+        text: str = rows[0][0]
+        return _property(resource, text) if resource.names else Body(text.encode())
+
+    # -- a collection ---------------------------------------------------------------------------------------------
+
+    async def collection(self, url: str, items: Sequence[tuple[str, str]], cursors: Cursors) -> Body:
+        """A page of a collection."""
+        asked, steps = self._asked, self._resource.steps
+        options = (
+            replace(asked.options, select=(("@iot.selfLink",),), expand=()) if self._resource.ref else asked.options
+        )
+        digest = _digest(url, items)
+        after = _after(cursors, asked.token, digest)
+        builder: Builder = self._new_builder()
+        top = builder.top(options)
+        statement = builder.rows(steps, options, after, asked.data_array)
+        rows = await run.fetch(self._connection, statement, builder.parameters.values)
+        if not rows and len(steps) > 1:
+            await self._check_parents()
+        count = await self._count() if options.count else None
+        next_link = None
+        if top and len(rows) > top:
+            rows = rows[:top]
+            keys = rows[-1][2 if asked.data_array else 1 :]
+            token = cursors.encode(KIND, {"query": digest, "after": [_pack(value) for value in keys]})
+            kept = [(name, value) for name, value in items if name not in ("$skip", "$skiptoken")]
+            next_link = f"{url}?{urlencode([*kept, ('$skiptoken', token)], quote_via=quote, safe=_SAFE)}"
+        rows = rows[:top]
+        if asked.data_array:
+            value = _data_arrays(rows, components(steps[-1].entity, options), url.partition("/v1.1/")[0] + "/v1.1")
+        else:
+            value = ", ".join(row[0] for row in rows).encode()
+        head = b"" if count is None else b'"@iot.count": %d, ' % count
+        if next_link is not None:
+            head += b'"@iot.nextLink": ' + _json.encode(next_link) + b", "
+        return Body(b"{" + head + b'"value": [' + value + b"]}")
+
+    async def _count(self) -> int:
+        builder: Builder = self._new_builder()
+        statement = builder.count(self._resource.steps, self._asked.options)
+        rows = await run.fetch(self._connection, statement, builder.parameters.values)
+        return int(rows[0][0]) if rows else 0
+
+    async def _check_parents(self) -> None:
+        """Nothing was found: is it that the entity is not there to which it would belong?"""
+        builder: Builder = self._new_builder()
+        before = self._resource.steps[:-1]
+        if not await run.fetch(self._connection, builder.exists(before), builder.parameters.values):
+            raise no_such(f"There is no {before[-1].entity.singular} with the id {before[-1].key!r} here.")
+
+
+def _property(resource: Resource, text: str) -> Body:
+    value = msgspec.json.decode(text)
+    first, *rest = resource.names
+    name = "@iot.id" if first == "id" else first
+    value = value[name]
+    for part in rest:
+        inside = value if isinstance(value, dict) else dict(enumerate(value)) if isinstance(value, list) else {}
+        key = int(part) if isinstance(value, list) and part.isdigit() and len(part) < 9 else part
+        if key not in inside:
+            raise no_such(f"There is nothing at {'/'.join(resource.names)}.")
+        name, value = part, inside[key]
+    if value is None:
+        return Body(None)
+    if not resource.raw:
+        return Body(_json.encode({name: value}))
+    if isinstance(value, dict | list):
+        return Body(_json.encode(value))
+    shown = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return Body(shown.encode(), "text/plain; charset=utf-8")
+
+
+def _data_arrays(rows: Sequence[tuple[Any, ...]], names: list[str], root: str) -> bytes:
+    """The rows by Datastream, in the order in which each first comes."""
+    groups: dict[int, list[str]] = {}
+    for text, datastream, *_ in rows:
+        groups.setdefault(datastream, []).append(text)
+    head = _json.encode(names)
+    return b", ".join(
+        b'{"Datastream@iot.navigationLink": ' + _json.encode(f"{root}/Datastreams({key})")
+        + b', "components": ' + head + b', "dataArray@iot.count": %d' % len(texts)
+        + b', "dataArray": [' + ", ".join(texts).encode() + b"]}"
+        for key, texts in groups.items()
+    )  # fmt: skip
+
+
+def _any_geometry(options: Options) -> bool:
+    return (
+        uses_geometry(options.filter)
+        or any(uses_geometry(order.by) for order in options.orderby)
+        or any(_any_geometry(item.options) for item in options.expand)
+    )
+
+
+# -- tokens of pages --------------------------------------------------------------------------------------------------
+
+
+def _digest(url: str, items: Sequence[tuple[str, str]]) -> bytes:
+    """Of what a token belongs to: the collection, its filter and its order."""
+    asked = sorted((name, value) for name, value in items if name in ("$filter", "$orderby"))
+    path = url.partition("/v1.1/")[2]
+    return hashlib.blake2b(msgspec.msgpack.encode([path, asked]), digest_size=8).digest()
+
+
+def _pack(value: Any) -> Any:
+    """A key's value for a token: texts are marked, for dates and numbers with many digits become texts too."""
+    match value:
+        case datetime() | date() | time():
+            return [type(value).__name__, value.isoformat()]
+        case timedelta():
+            return ["timedelta", value // timedelta(microseconds=1)]
+        case Decimal():
+            return ["Decimal", str(value)]
+    return value
+
+
+_UNPACK: dict[str, Any] = {
+    "datetime": datetime.fromisoformat, "date": date.fromisoformat, "time": time.fromisoformat,
+    "timedelta": lambda n: timedelta(microseconds=n), "Decimal": Decimal,
+}  # fmt: skip
+
+
+def _after(cursors: Cursors, token: str | None, digest: bytes) -> list[Any] | None:
+    if token is None:
+        return None
+    body = cursors.decode(KIND, token)
+    if body["query"] != digest:
+        raise bad_cursor("it belongs to a query with another path, filter or order")
+    return [_UNPACK[value[0]](value[1]) if isinstance(value, list) else value for value in body["after"]]

@@ -1,0 +1,26 @@
+"""QARTOD test 7, rate of change: |x[n] - x[n-1]| over the seconds between their starts.
+
+As ioos_qc's `rate_of_change_test` (which cuts times to whole seconds; here they are milliseconds): the first reading
+of a series, and one after a reading without a value, pass.
+"""
+
+import numpy as np
+
+from schemas.flags import Test
+from stream_processors.quality.columns import NEVER_MS, Steps, Verdict
+
+
+def judge(steps: Steps) -> Verdict:
+    """The readings that changed too fast."""
+    p = steps.parameters
+    limited = np.isfinite(np.minimum(p["rate_suspect"], p["rate_fail"]))
+    if not limited.any():
+        return Verdict({})
+    known = steps.previous_start != NEVER_MS
+    seconds = np.where(known, steps.start - steps.previous_start, 1000) / 1000
+    rate = np.abs((steps.value - steps.previous) / seconds)
+    fail = rate > p["rate_fail"]
+    return Verdict(
+        {Test.RATE_OF_CHANGE_FAIL: fail, Test.RATE_OF_CHANGE_SUSPECT: (rate > p["rate_suspect"]) & ~fail},
+        limited & np.isfinite(steps.value),
+    )

@@ -1,0 +1,229 @@
+"""The rules of order in event time: in the stream, and again over stored readings, by the same functions.
+
+`Sequence` is the memory of one partition's series. What is said of a reading depends on the readings before it and on
+the next one in event time, not on how they were cut into batches:
+
+    batches    [a   b] [c] [d   e]         the spike verdict of b comes with c, of c with d: amendments
+    late                x                  stands between b and c now: it is judged by the rules of `EACH` only, and
+                                           what is around it is judged again from the stored readings (judge_again)
+
+What comes after a late reading is judged as if that had come in time, for it is put where it belongs.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stream_processors.quality import STEP_TESTS, Judged, climatology, judge_steps
+from stream_processors.quality.columns import Steps
+from stream_processors.quality.history import History
+
+Array = npt.NDArray[Any]
+
+_EACH_TESTS = np.uint32(~int(STEP_TESTS) & 0xFFFFFFFF)
+
+NEWEST = np.dtype(
+    [
+        ("tests", "u4"), ("evaluated", "?"), ("each", "?"), ("period_s", "i4"), ("rev", "i4"), ("origin", "u1"),
+        ("received", "i8"), ("value", "f8"),
+    ]
+)  # fmt: skip
+
+
+_KEPT: dict[str, np.dtype[Any]] = {
+    **{name: np.dtype("<i8") for name in ("size", "filled", "start")},
+    "value": np.dtype("<f8"), "rev": np.dtype("<i4"), "newest": NEWEST,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """n readings in the order of the log: `series` small integers, `parameters` the row of each; `judged` is what
+    the rules of `EACH` said. Values are NaN where there is none.
+    """
+
+    series: Array
+    start: Array
+    value: Array
+    rev: Array
+    period_s: Array
+    origin: Array
+    received: Array
+    parameters: Array
+    judged: Judged
+
+
+@dataclass(frozen=True, slots=True)
+class Amended:
+    """Readings of earlier batches that have other flags or tests now: columns of length k. `by`: the row of the batch
+    that says so, a reading of the same series.
+    """
+
+    by: Array
+    series: Array
+    start: Array
+    value: Array
+    rev: Array
+    period_s: Array
+    origin: Array
+    received: Array
+    judged: Judged
+
+    def __len__(self) -> int:
+        return len(self.series)
+
+
+class Sequence:
+    """The last readings of each series, and what was said of the newest one."""
+
+    def __init__(self) -> None:
+        self._history = History()
+        self._newest = np.zeros(0, NEWEST)
+
+    def take(self, batch: Batch) -> tuple[Judged, Amended | None]:
+        """What all rules say of a batch, and what they say now of readings that came before it."""
+        n = len(batch.series)
+        history, p = self._history, batch.parameters
+        history.make_room(batch.series, p["keep"])
+        if len(self._newest) < len(history.newest):
+            self._newest = np.concatenate((self._newest, np.zeros(len(history.newest) - len(self._newest), NEWEST)))
+        tests, evaluated = batch.judged.tests.copy(), batch.judged.evaluated.copy()
+        late = batch.start <= history.newest[batch.series]
+        if late.any():
+            self._take_late(batch, np.flatnonzero(late))
+        order = np.lexsort((batch.rev, batch.start, batch.series)) if n > 1 else np.zeros(1, np.int64)
+        order = _in_order(order, batch, late)
+        if not len(order):
+            return Judged(tests, evaluated), None
+        ordered = _Ordered(history, batch.series[order], batch.start[order], batch.value[order], p[order])
+        own, previous = ordered.judge()
+        tests[order] |= own.tests
+        evaluated[order] |= own.evaluated
+        amended = self._amend(order, ordered, previous)
+        inside = np.flatnonzero(ordered.number > 0)
+        newest = np.flatnonzero(ordered.number == ordered.total - 1)
+        self._remember(batch, order[newest], tests[order[newest]], evaluated[order[newest]])
+        tests[order[inside - 1]] |= previous.tests[inside]
+        evaluated[order[inside - 1]] |= previous.evaluated[inside]
+        history.append(ordered.series, ordered.number, ordered.total, ordered.start, ordered.value, batch.rev[order])
+        return Judged(tests, evaluated), amended
+
+    def snapshot(self) -> dict[str, Array]:
+        """All that is remembered, as columns by series (0, 1, ...); `restore` takes their bytes."""
+        return {**self._history.everything(), "newest": self._newest}
+
+    def restore(self, series: Array, columns: dict[str, bytes]) -> None:
+        """Take up a snapshot, into a memory that is empty; `series`: what number each of its series has here."""
+        kept = {name: np.frombuffer(columns[name], dtype) for name, dtype in _KEPT.items()}
+        self._history.take_up(series[: len(kept["size"])], kept)
+        self._newest = np.zeros(len(self._history.newest), NEWEST)
+        self._newest[series[: len(kept["newest"])]] = kept["newest"]
+
+    def _amend(self, order: Array, ordered: "_Ordered", previous: Judged) -> Amended | None:
+        """The newest readings of earlier batches, where the first of this batch says something new of them."""
+        first = np.flatnonzero(
+            (ordered.number == 0) & (previous.tests != 0) | (ordered.number == 0) & previous.evaluated
+        )
+        if not len(first):
+            return None
+        series = ordered.series[first]
+        known = self._newest[series]
+        now = Judged(known["tests"] | previous.tests[first], known["evaluated"] | previous.evaluated[first])
+        changed = (now.tests != known["tests"]) | (now.evaluated != known["evaluated"])
+        if not changed.any():
+            return None
+        known, series, by = known[changed], series[changed], order[first[changed]]
+        columns = {name: known[name] for name in ("value", "rev", "period_s", "origin", "received")}
+        judged = Judged(now.tests[changed], now.evaluated[changed])
+        return Amended(by=by, series=series, start=self._history.newest[series], judged=judged, **columns)
+
+    def _remember(self, batch: Batch, rows: Array, tests: Array, evaluated: Array) -> None:
+        """These are the newest of their series now."""
+        newest = np.empty(len(rows), NEWEST)
+        newest["tests"], newest["evaluated"], newest["each"] = tests, evaluated, batch.judged.evaluated[rows]
+        for name in ("period_s", "rev", "origin", "received", "value"):
+            newest[name] = getattr(batch, name)[rows]
+        self._newest[batch.series[rows]] = newest
+
+    def _take_late(self, batch: Batch, late: Array) -> None:
+        """Put late readings where they belong, and judge the newest of their series again, for what comes next."""
+        history = self._history
+        for series in np.unique(batch.series[late]).tolist():
+            rows = late[batch.series[late] == series]
+            if not history.insert(series, batch.start[rows], batch.value[rows], batch.rev[rows]):
+                continue
+            for row in rows.tolist():  # a correction of the newest
+                if batch.start[row] == history.newest[series] and batch.rev[row] > self._newest["rev"][series]:
+                    at = np.array([row])
+                    self._remember(batch, at, batch.judged.tests[at], batch.judged.evaluated[at])
+            start, value, _ = history.rows(series)
+            p = np.repeat(batch.parameters[rows[:1]], len(start))
+            again, _ = _Ordered(History(), np.zeros(len(start), np.int64), start, value, p).judge()
+            known = self._newest[series]
+            known["tests"] = (known["tests"] & _EACH_TESTS) | again.tests[-1]
+            known["evaluated"] = known["each"] | again.evaluated[-1]
+
+
+class _Ordered:
+    """n readings sorted by series and start, newer than what `history` has of their series."""
+
+    def __init__(self, history: History, series: Array, start: Array, value: Array, parameters: Array) -> None:
+        self.series, self.start, self.value = series, start, value
+        self._history, self._parameters = history, parameters
+        n = len(series)
+        first = np.ones(n, bool)
+        first[1:] = series[1:] != series[:-1]
+        at = np.arange(n)
+        begin = np.flatnonzero(first)
+        self.number = at - np.maximum.accumulate(np.where(first, at, 0))
+        self.total = np.repeat(np.diff(np.append(begin, n)), np.diff(np.append(begin, n)))
+        history.make_room(series, parameters["keep"])
+
+    def judge(self) -> tuple[Judged, Judged]:
+        """What the rules of order say of each, and of the one before each."""
+        everything = np.arange(len(self.series))
+        previous, previous_start = self.back(everything, np.ones(1, np.int64))
+        before, before_start = self.back(everything, np.full(1, 2))
+        return judge_steps(
+            Steps(self.value, self.start, self._parameters, previous, previous_start, before, before_start, self.back)
+        )
+
+    def back(self, rows: Array, lag: Array) -> tuple[Array, Array]:
+        """(value, start) of the readings `lag` before `rows`; see `Steps`."""
+        number = self.number[rows]
+        inside = lag <= number
+        at = np.where(inside, rows - lag, 0)
+        if inside.all():
+            return self.value[at], self.start[at]
+        value, start = self._history.back(self.series[rows], np.maximum(lag - number, 1))
+        return np.where(inside, self.value[at], value), np.where(inside, self.start[at], start)
+
+
+def _in_order(order: Array, batch: Batch, late: Array) -> Array:
+    """The rows that are newer than all before; of several revs of one reading, the highest."""
+    if late.any():
+        order = order[~late[order]]
+    if len(order) > 1:
+        series, start = batch.series[order], batch.start[order]
+        superseded = np.zeros(len(order), bool)
+        superseded[:-1] = (series[1:] == series[:-1]) & (start[1:] == start[:-1])
+        if superseded.any():
+            order = order[~superseded]
+    return order
+
+
+def judge_again(series: Array, start: Array, value: Array, tests: Array, parameters: Array, climates: Array) -> Judged:
+    """What the rules say of stored readings, sorted by series and start; `tests` is what was stored of them.
+
+    The rules of `EACH` are not asked again, for they saw what the source sent. The first `keep` readings of a stretch
+    lack what is before them and its last one lacks the next: the caller loads so many more and leaves them out.
+    """
+    ordered = _Ordered(History(), series, start, value, parameters)
+    own, previous = ordered.judge()
+    inside = np.flatnonzero(ordered.number > 0)
+    own.tests[inside - 1] |= previous.tests[inside]
+    own.evaluated[inside - 1] |= previous.evaluated[inside]
+    each = parameters["evaluated"] | (climatology.has_span(start, parameters, climates) & np.isfinite(value))
+    return Judged((tests.astype(np.uint32) & _EACH_TESTS) | own.tests, own.evaluated | each)

@@ -1,0 +1,32 @@
+"""QARTOD test 6, spike: a value that sticks out between its two neighbours.
+
+Method "average": |x[n-1] - (x[n-2] + x[n]) / 2|. Method "differential": the smaller of |x[n-1] - x[n-2]| and
+|x[n] - x[n-1]| where they go in opposite directions, which leaves the neighbours of a high spike alone.
+
+The reading n judges the one before it, so this verdict is about the PREVIOUS reading of each: in the stream it is
+an amendment. As ioos_qc's `spike_test`: the first and the newest reading of a series, and one
+whose neighbour has no value, are not judged; neighbours are the readings next to it, however far in time.
+"""
+
+import numpy as np
+
+from schemas.flags import Test
+from stream_processors.quality.columns import NEVER_MS, Steps, Verdict
+
+
+def judge(steps: Steps) -> Verdict:
+    """Of each reading's PREVIOUS one: whether it is a spike."""
+    p = steps.parameters
+    if not np.isfinite(p["spike_suspect"]).any() and not np.isfinite(p["spike_fail"]).any():
+        return Verdict({})
+    height = np.abs(steps.previous - (steps.before + steps.value) / 2)
+    if (by_step := p["spike_by_step"]).any():
+        up, down = steps.previous - steps.before, steps.previous - steps.value
+        smaller = np.where(up * down > 0, np.minimum(np.abs(up), np.abs(down)), 0.0)
+        height = np.where(by_step & np.isfinite(height), smaller, height)
+    fail = height > p["spike_fail"]
+    judged = np.isfinite(np.minimum(p["spike_suspect"], p["spike_fail"])) & (steps.before_start != NEVER_MS)
+    return Verdict(
+        {Test.SPIKE_FAIL: fail, Test.SPIKE_SUSPECT: (height > p["spike_suspect"]) & ~fail},
+        judged & np.isfinite(height),
+    )

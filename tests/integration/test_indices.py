@@ -1,0 +1,151 @@
+"""Air quality indices on real servers: MQTT in, table `indices` and topic `index` out."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from schemas.indices import nowcast, us_aqi
+from schemas.published import decode
+from tests.integration.test_chain import CHAIN, count, hasty_city  # noqa: F401  (a fixture)
+from tests.service_stack import ServiceStack
+
+pytestmark = pytest.mark.timeout(240)
+
+HOUR_MS = 3_600_000
+HOURS = 40
+
+
+def midnight(days_ago: int) -> int:
+    """00:00 in Los Angeles' standard time, some days ago."""
+    day = 24 * HOUR_MS
+    return int(time.time() * 1000) // day * day - days_ago * day + 8 * HOUR_MS
+
+
+def of_hours(begin: int, values: dict[int, float]) -> list[dict[str, Any]]:
+    """Readings of an hour each: such a reading is a window itself."""
+    return [{"t": begin + hour * HOUR_MS, "pm25": value, "period_s": 3600} for hour, value in values.items()]
+
+
+def of_minutes(begin: int, hours: int, metric: str, value: float) -> list[dict[str, Any]]:
+    """Readings of five minutes, from which hours are made."""
+    return [{"t": begin + i * 300_000, metric: value, "period_s": 300} for i in range(hours * 12)]
+
+
+def rows(stack: ServiceStack, index: str, metric: str, sensor: str = "roof") -> dict[int, tuple[Any, ...]]:
+    found = stack.query(
+        "SELECT (extract(epoch FROM start) * 1000)::bigint, value, concentration, hours, expected, edition, rev"
+        f" FROM indices JOIN index_series ON id = series WHERE index = '{index}' AND metric = '{metric}'"
+        f" AND sensor = '{sensor}' ORDER BY start"
+    )
+    return {row[0]: row[1:] for row in found}
+
+
+def settle(stack: ServiceStack, index: str, metric: str, wanted: int) -> None:
+    stack.wait_until(
+        lambda: len(rows(stack, index, metric)) >= wanted and count(stack, "dirty") == 0,
+        f"{wanted} rows of {index} {metric}",
+        timeout_s=60,
+    )
+
+
+def published(stack: ServiceStack) -> dict[tuple[str, str, str, int], tuple[float, int]]:
+    """What a subscriber of topic `index` knows in the end: value and rev by sensor, index, metric and start."""
+    known: dict[tuple[str, str, str, int], tuple[float, int]] = {}
+    last: dict[int, int] = {}
+    for record in stack.records("index"):
+        columns: Any = decode(record.value or b"").columns
+        for i, seq in enumerate(columns["out_seq"].tolist()):
+            if seq > last.get(record.partition, -1):
+                last[record.partition] = seq
+                names = (columns[name].values()[i] for name in ("sensor", "index", "metric"))
+                key = (*names, int(columns["start"][i]))
+                known[key] = (float(columns["value"][i]), int(columns["rev"][i]))
+    return known
+
+
+def test_from_mqtt_to_the_table_and_the_topic(make_stack: Any, hasty_city: Path) -> None:  # noqa: F811
+    stack = make_stack(city_dir=str(hasty_city), repair_quiet_s=1, repair_max_delay_s=3)
+    stack.start(*CHAIN)
+    stack.wait_ready(*CHAIN)
+    begin = midnight(4)
+    topic = stack.mqtt_topic("air-quality", "roof")
+    pm25 = np.round(20 + 15 * np.sin(np.arange(HOURS) / 3), 1)
+    late, missing = 5, 9
+    first = {hour: float(pm25[hour]) for hour in range(HOURS) if hour not in (late, missing)}
+    stack.publish_all([(topic, of_hours(begin, first)), (topic, of_minutes(begin, 30, "no2", 60.0))])
+    settle(stack, "nowcast", "pm25", HOURS)
+    settle(stack, "us-aqi", "no2", 1)
+
+    hours = pm25.copy()
+    hours[[late, missing]] = np.nan
+    expect_nowcasts(stack, begin, hours)
+    day = rows(stack, "us-aqi", "pm25")[begin]
+    assert day[1] == pytest.approx(np.nanmean(hours[:24]))
+    assert day[2:4] == (22, 24)
+    assert rows(stack, "us-aqi", "no2")[begin][0] == 57
+    assert rows(stack, "us-aqi", "overall")[begin][0] == max(day[0], 57)
+
+    # A late hour and a corrected one: twelve NowCasts each, the official day, and nothing else.
+    corrected = 20
+    fixes = [*of_hours(begin, {late: float(pm25[late])}), of_hours(begin, {corrected: 150.0})[0] | {"rev": 2}]
+    stack.publish_all([(topic, fixes)])
+    hours[late], hours[corrected] = pm25[late], 150.0
+    stack.wait_until(
+        lambda: rows(stack, "us-aqi", "pm25")[begin][2] == 23 and count(stack, "dirty") == 0, "the day again"
+    )
+    stack.wait_until(lambda: rows(stack, "eaqi", "pm25")[begin + corrected * HOUR_MS][0] == 6, "the corrected hour")
+    expect_nowcasts(stack, begin, hours)
+    revs = [row[5] for row in rows(stack, "nowcast", "pm25").values()]
+    changed = {*range(late, late + 12), *range(corrected, min(corrected + 12, HOURS))}
+    assert [rev > 1 for rev in revs] == [hour in changed for hour in range(HOURS)]
+    assert count(stack, "indices_history") > 0
+
+    stack.wait_until(lambda: count(stack, "outbox") == 0, "everything is published")
+    expect_told(stack)
+
+
+def expect_told(stack: ServiceStack) -> None:
+    """What a subscriber has been told is what is stored."""
+    stored = stack.query(
+        "SELECT sensor, index, metric, (extract(epoch FROM start) * 1000)::bigint, coalesce(value, 'NaN'), rev"
+        " FROM indices JOIN index_series ON id = series"
+    )
+    told = published(stack)
+    assert {row[:4] for row in stored} == set(told)
+    assert all(np.array_equal(told[row[:4]], row[4:], equal_nan=True) for row in stored)
+
+
+def expect_nowcasts(stack: ServiceStack, begin: int, hours: np.ndarray, sensor: str = "roof") -> None:
+    expected = nowcast.pm(hours)
+    found = rows(stack, "nowcast", "pm25", sensor)
+    assert [start for start in found] == [begin + hour * HOUR_MS for hour in range(HOURS)]
+    concentration = np.array([np.nan if row[1] is None else row[1] for row in found.values()])
+    assert np.allclose(concentration, expected, rtol=1e-12, equal_nan=True)
+    value = np.array([np.nan if row[0] is None else row[0] for row in found.values()])
+    assert np.array_equal(value, us_aqi.score("pm25", expected, "2024").value, equal_nan=True)
+    assert [row[2] for row in found.values()] == [
+        int(np.isfinite(hours[max(0, i - 11) : i + 1]).sum()) for i in range(HOURS)
+    ]
+
+
+def test_a_kill_in_the_middle_changes_nothing(make_stack: Any, hasty_city: Path) -> None:  # noqa: F811
+    stack = make_stack(city_dir=str(hasty_city), repair_quiet_s=1, repair_max_delay_s=3)
+    stack.start(*CHAIN)
+    stack.wait_ready(*CHAIN)
+    begin = midnight(4)
+    hours = np.round(30 + 10 * np.cos(np.arange(HOURS)), 1)
+    topics = [stack.mqtt_topic("air-quality", f"roof-{i}") for i in range(4)]
+    for chunk in np.array_split(np.arange(HOURS), 5):
+        values = {int(hour): float(hours[hour]) for hour in chunk}
+        stack.publish_all([(topic, of_hours(begin, values)) for topic in topics])
+        stack.kill("windows")
+        stack.start("windows")
+    stack.wait_until(lambda: count(stack) == HOURS * 4 and count(stack, "dirty") == 0, "all hours", timeout_s=90)
+    stack.wait_until(lambda: len(rows(stack, "nowcast", "pm25", "roof-3")) == HOURS, "the last sensor's rows")
+    for i in range(4):
+        expect_nowcasts(stack, begin, hours, f"roof-{i}")
+    stack.wait_until(lambda: count(stack, "outbox") == 0, "everything is published")
+    expect_told(stack)

@@ -1,0 +1,133 @@
+"""Each rule by itself, on series of a few readings; test_oracle.py holds them against ioos_qc."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from schemas.datasets import Metric, Position
+from schemas.flags import Test, fired_tests
+from schemas.quality import Attenuated, Clock, FlatLine, RateOfChange, Season, Spike, TimeGap
+from stream_processors.quality import STEP_TESTS, roll_up
+from stream_processors.quality.parameters import LEAST_KEPT, NO_CLIMATE, climate, parameters
+from tests.stream_processors.quality.series import each, judge, rows
+
+AUGUST = 1_564_617_600_000  # 2019-08-01T00:00Z
+MINUTE = 60_000
+
+
+def fired(metric: Metric, value: list[float], start: Any = None, **columns: Any) -> list[str]:
+    """The tests that fired, a text a reading."""
+    of = rows(AUGUST + np.arange(len(value)) * MINUTE if start is None else start, value)
+    if columns:
+        return [" ".join(fired_tests(int(t))) for t in each(metric, of, **columns)[0].tests]
+    return [" ".join(fired_tests(int(t))) for t in judge(metric, of)[0].tests]
+
+
+def test_gross_range_has_its_ends_in_the_span() -> None:
+    metric = Metric(fail=(0, 10), suspect=(2, 8))
+    assert fired(metric, [-1, 0, 1, 2, 8, 9, 10, 11]) == [
+        "gross-range-fail", "gross-range-suspect", "gross-range-suspect", "", "", "gross-range-suspect",
+        "gross-range-suspect", "gross-range-fail",
+    ]  # fmt: skip
+
+
+def test_a_sentinel_is_compared_in_the_sources_unit_and_leaves_no_value() -> None:
+    metric = Metric(fail=(0, 10), sentinels=(-999, 65535))
+    judged, value = each(metric, rows(AUGUST, [5.0, 6.0, 7.0]), source_value=np.array([-999.0, 41.0, 65535.0]))
+    assert judged.tests.tolist() == [Test.SENTINEL, 0, Test.SENTINEL]
+    assert judged.flag().tolist() == [9, 1, 9]
+    assert [math.isnan(v) for v in value] == [True, False, True]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_no_number_is_missing_whatever_else_fires(value: float) -> None:
+    judged, values = each(Metric(fail=(0, 10)), rows(AUGUST, [value, 3.0]))
+    assert (judged.flag().tolist(), judged.tests.tolist()) == ([9, 1], [Test.NOT_A_NUMBER, 0])
+    assert math.isnan(values[0])
+
+
+def test_climatology_goes_by_the_month_in_utc() -> None:
+    metric = Metric(climatology=(Season((8,), (10, 30), (0, 40)), Season((9, 10), suspect=(5, 25))))
+    september = AUGUST + 31 * 86_400_000
+    start = [AUGUST, AUGUST, september - 1, september, september, AUGUST - 1]
+    value = [9, 41, 28, 28, 41, 99]
+    assert fired(metric, value, start=np.array(start), source_value=np.array(value)) == [
+        "climatology-suspect", "climatology-fail", "", "climatology-suspect", "climatology-suspect", "",
+    ]  # fmt: skip
+    judged, _ = each(metric, rows(start, value))
+    assert judged.flag().tolist() == [3, 4, 1, 3, 3, 2], "July has no span: not evaluated"
+
+
+def test_climates_are_tables_by_month() -> None:
+    table = climate(Metric(climatology=(Season((1, 12), suspect=(1, 2)),)))
+    assert table[0].tolist() == table[11].tolist() == [-math.inf, math.inf, 1, 2]
+    assert (table[1:11] == NO_CLIMATE[1:11]).all()
+
+
+def test_a_place_out_of_the_box_or_nowhere_on_earth_fails() -> None:
+    lon, lat = np.array([13.4, 13.4, 20.0, np.nan, np.nan]), np.array([52.5, 91.0, 52.5, 52.5, np.nan])
+    box = Position((13.0, 52.0, 14.0, 53.0))
+    assert fired(Metric(), [1.0] * 5, lon=lon, lat=lat, position=box) == [
+        "", "position-fail", "position-fail", "position-fail", "",
+    ]  # fmt: skip
+    assert fired(Metric(), [1.0] * 5, lon=lon, lat=lat)[2] == "", "without a box, anywhere on Earth"
+
+
+def test_clocks_that_are_ahead_or_behind_are_suspect_but_not_those_of_imports() -> None:
+    metric = Metric(clock=Clock(ahead_s=30, behind_s=3600))
+    start = np.array([0, 31_000, 30_000, -3_660_000, -3_661_000]) + AUGUST
+    columns = {"received": np.full(5, AUGUST), "period_s": np.full(5, 60, np.int32)}
+    assert fired(metric, [1.0] * 5, start, **columns) == ["", "clock-ahead", "", "", "clock-behind"]
+    assert not any(fired(metric, [1.0] * 5, start, live=np.zeros(5, bool), **columns))
+
+
+def test_a_spike_is_flagged_and_by_steps_its_neighbours_are_not() -> None:
+    value = [10.0, 10.0, 50.0, 10.0, 10.0]
+    assert fired(Metric(spike=Spike(15, 30)), value) == ["", "spike-suspect", "spike-fail", "spike-suspect", ""]
+    assert fired(Metric(spike=Spike(15, 30, "differential")), value) == ["", "", "spike-fail", "", ""]
+    assert fired(Metric(spike=Spike(15, 30, "differential")), [10, 10, 50, 50, 10]) == [""] * 5, "a step is no spike"
+
+
+def test_rate_of_change_is_per_second_and_knows_the_time_between() -> None:
+    metric = Metric(rate_of_change=RateOfChange(0.1, 1.0))
+    start = AUGUST + np.array([0, 10_000, 20_000, 320_000, 320_500])
+    assert fired(metric, [0, 2, 13, 40, 41], start) == [
+        "", "rate-of-change-suspect", "rate-of-change-fail", "", "rate-of-change-fail",
+    ]  # fmt: skip
+
+
+def test_a_flat_line_is_flagged_once_it_has_lasted() -> None:
+    metric = Metric(cadence_s=60, flat_line=FlatLine(0.1, 180, 300))
+    value = [1, 2, 2, 2.05, 2, 2, 2, 2, 3]
+    assert fired(metric, value) == [*[""] * 4, *["flat-line-suspect"] * 2, *["flat-line-fail"] * 2, ""][: len(value)]
+
+
+def test_without_a_cadence_what_counts_readings_is_not_judged() -> None:
+    row = parameters(Metric(flat_line=FlatLine(0.1, 180)), 0)
+    assert (row["flat_suspect_n"][0], row["keep"][0]) == (0, LEAST_KEPT)
+
+
+def test_a_signal_that_hardly_moves_is_attenuated() -> None:
+    metric = Metric(cadence_s=60, attenuated=Attenuated(240, 3, suspect=0.2, fail=0.01))
+    value = [5.0, 5.0, 5.1, 5.0, 5.1, 9.0, 5.0, 5.0, 5.0, 5.0, 5.0]
+    assert fired(metric, value) == [
+        *["", ""], *["attenuated-suspect"] * 3, *[""] * 4, "attenuated-fail", "attenuated-fail",
+    ]  # fmt: skip
+
+
+def test_the_reading_after_a_gap_is_flagged() -> None:
+    metric = Metric(time_gap=TimeGap(60, 3600))
+    start = AUGUST + np.array([0, 60_000, 121_000, 4_000_000])
+    assert fired(metric, [1.0] * 4, start) == ["", "", "time-gap-suspect", "time-gap-fail"]
+
+
+def test_the_roll_up_takes_the_worst_and_says_what_was_not_judged() -> None:
+    tests = [0, 0, Test.SPIKE_SUSPECT, Test.SPIKE_SUSPECT | Test.GROSS_RANGE_FAIL, Test.SENTINEL | Test.SPIKE_FAIL]
+    evaluated = np.array([True, False, True, True, True])
+    assert roll_up(np.array(tests, np.uint32), evaluated).tolist() == [1, 2, 3, 4, 9]
+
+
+def test_the_bits_of_the_rules_of_order() -> None:
+    assert Test.SPIKE_FAIL in STEP_TESTS and Test.GROSS_RANGE_FAIL not in STEP_TESTS
