@@ -35,24 +35,26 @@ chaos: ## kill and stop everything under load, check that nothing is lost (make 
 	@$(SETUP) && exec $(VENV)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(SCENARIO),--scenario $(SCENARIO))
 
 lint: ## ruff and mypy
-	@$(SETUP)
+	@$(SETUP) --dev
 	$(VENV)/ruff check
 	$(VENV)/ruff format --check
 	$(VENV)/mypy
 
 format: ## let ruff put the code into its form
-	@$(SETUP)
+	@$(SETUP) --dev
 	$(VENV)/ruff check --fix
 	$(VENV)/ruff format
 
 bench: ## measure speed and memory; writes bench/results.json
-	@$(SETUP) && exec $(VENV)/python -m tests.bench
+	@$(SETUP) --dev && exec $(VENV)/python -m tests.bench
 
-lock: ## pin all dependencies in requirements.lock (make lock UPGRADE=--upgrade: their newest versions)
-	@$(SETUP)
-	$(VENV)/uv pip compile $(UPGRADE) --all-extras --universal --python-version 3.11 --generate-hashes \
-	  --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' \
-	  --quiet pyproject.toml --output-file requirements.lock
+COMPILE := $(VENV)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
+  --no-emit-find-links --custom-compile-command 'make lock' --quiet pyproject.toml
+
+lock: ## pin all dependencies: what runs, and with the tools (make lock UPGRADE=--upgrade: their newest versions)
+	@$(SETUP) --dev
+	$(COMPILE) $(UPGRADE) --all-extras --output-file requirements-dev.lock
+	$(COMPILE) $(UPGRADE) --constraint requirements-dev.lock --output-file requirements.lock
 
 doctor: ## what is missing on this machine, and how to get it
 	@if test -x $(VENV)/python; then $(VENV)/python -m deploy.local.doctor; else $(PYTHON) -m deploy.local.doctor; fi

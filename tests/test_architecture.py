@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import TypeVar
 
@@ -276,6 +277,22 @@ def test_tables_are_numbered_and_no_number_is_given_twice() -> None:
     names = sorted(path.name for path in (ROOT / "schemas" / "tables").iterdir())
     assert all(re.fullmatch(r"\d{4}_[a-z0-9_]+\.sql", name) for name in names), names
     assert len({name[:4] for name in names}) == len(names), names
+
+
+def test_what_runs_imports_only_what_the_lock_of_what_runs_installs() -> None:
+    """A tool of the tests that slipped in would be missing on a user's machine."""
+    lock = (ROOT / "requirements.lock").read_text("utf-8")
+    installed = {re.sub(r"[-_.]+", "-", name).lower() for name in re.findall(r"(?m)^([\w.-]+)==", lock)}
+    brought_by = packages_distributions()
+    wanted = {
+        (source.path, line, module.partition(".")[0]) for source in sources(*ALL) for line, module in source.imports()
+    }
+    assert_none(
+        f"{path}:{line} imports {module}"
+        for path, line, module in wanted
+        if module in brought_by  # else of the standard library, or ours
+        and not {re.sub(r"[-_.]+", "-", name).lower() for name in brought_by[module]} & installed
+    )
 
 
 # --- errors and names --------------------------------------------------------------------------------------------

@@ -56,7 +56,7 @@ def missing_packages(cache: Path, plan: timescaledb.Plan, for_tests: bool) -> li
     return [name for name, there in wanted.items() if not there]
 
 
-def ready(cache: Path, for_tests: bool) -> bool:
+def ready(cache: Path, with_tools: bool, for_tests: bool) -> bool:
     """Is everything there? Looks at files only: this is what every later start pays."""
     try:
         tools.find(cache)
@@ -64,7 +64,7 @@ def ready(cache: Path, for_tests: bool) -> bool:
         return False
     programs = ("mosquitto_pub", "chromium", "node") if for_tests else ("mosquitto_pub",)
     there = not for_tests or node.modules_dir(cache).is_dir()
-    return there and python_env.is_current() and all(map(tools.program, programs))
+    return there and python_env.is_current(with_tools) and all(map(tools.program, programs))
 
 
 def postgres_plan(steps: Steps) -> timescaledb.Plan:
@@ -82,7 +82,7 @@ def postgres_plan(steps: Steps) -> timescaledb.Plan:
     return chosen
 
 
-def set_up(cache: Path, for_tests: bool) -> None:
+def set_up(cache: Path, with_tools: bool, for_tests: bool) -> None:
     """Do what is missing, a line each. Raises `SetupError`."""
     if shutil.disk_usage(cache).free < DISK_NEEDED_BYTES:
         raise SetupError(f"the disk of {cache} is nearly full: set-up needs {DISK_NEEDED_BYTES >> 30} GB free")
@@ -105,9 +105,9 @@ def set_up(cache: Path, for_tests: bool) -> None:
         work.append((f"fetching Kafka {kafka.version()}", lambda: kafka.fetch(steps, cache)))
     if for_tests and not node.modules_dir(cache).is_dir():
         work.append(("fetching Node's packages for the tests", lambda: node.fetch(steps, cache)))
-    if not python_env.is_current():
+    if not python_env.is_current(with_tools):
         work.append(("making the virtual environment", lambda: python_env.create(steps)))
-        work.append(("installing Python packages by their hashes", lambda: python_env.install(steps)))
+        work.append(("installing Python packages by their hashes", lambda: python_env.install(steps, with_tools)))
     steps.total = len(work)
     for title, action in work:
         with steps.step(title if isinstance(title, str) else title()):
@@ -137,12 +137,14 @@ def timescaledb_steps(steps: Steps, cache: Path, postgres_major: int) -> list[Wo
 def main() -> int:
     """Exit code 0 when the machine is ready; otherwise 1 after one line that names the remedy.
 
-    `--tests`: with what only the tests need, a browser and Node with its packages.
+    `--dev`: with the Python tools of lint, tests and bench. `--tests`: and with what only the tests need, a browser
+    and Node with its packages.
     """
     for_tests = "--tests" in sys.argv[1:]
+    with_tools = for_tests or "--dev" in sys.argv[1:]
     try:
         cache = (ROOT / load(os.environ).cache_dir).resolve()
-        if ready(cache, for_tests):
+        if ready(cache, with_tools, for_tests):
             return 0
         cache.mkdir(parents=True, exist_ok=True)
         with (cache / "lock").open("w") as lock:
@@ -151,8 +153,8 @@ def main() -> int:
             except BlockingIOError:
                 print("another set-up is at work here; waiting for it", flush=True)
                 fcntl.flock(lock, fcntl.LOCK_EX)
-            if not ready(cache, for_tests):
-                set_up(cache, for_tests)
+            if not ready(cache, with_tools, for_tests):
+                set_up(cache, with_tools, for_tests)
     except CityfeedError as error:
         print(f"cityfeed: {error}", file=sys.stderr)
         return 1

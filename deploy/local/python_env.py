@@ -1,4 +1,7 @@
-"""The virtual environment from requirements.lock, each package checked by its hash. Standard library only."""
+"""The virtual environment from a lock file, each package checked by its hash. Standard library only.
+
+`requirements.lock` is what runs, `requirements-dev.lock` has the tools of tests and lint as well.
+"""
 
 import hashlib
 import subprocess
@@ -8,7 +11,7 @@ from pathlib import Path
 from deploy.local.progress import SetupError, Steps
 from deploy.local.tools import ROOT, venv_dir
 
-LOCK = ROOT / "requirements.lock"
+LOCK, DEV_LOCK = ROOT / "requirements.lock", ROOT / "requirements-dev.lock"
 SOURCES = (ROOT, ROOT / "clients" / "python")
 """What the environment imports in place: the services, and the client, which is a package of its own."""
 
@@ -23,15 +26,18 @@ def stamp_file() -> Path:
     return venv_dir() / "cityfeed-installed"
 
 
-def wanted_stamp() -> str:
+def wanted_stamp(lock_file: Path) -> str:
     """What the environment is made of: the lock file, this Python and our folders."""
-    lock = hashlib.sha256(LOCK.read_bytes()).hexdigest()
+    lock = hashlib.sha256(lock_file.read_bytes()).hexdigest()
     return f"{lock} python{sys.version_info.major}.{sys.version_info.minor} {':'.join(map(str, SOURCES))}\n"
 
 
-def is_current() -> bool:
-    python = venv_dir() / "bin" / "python"
-    return python.exists() and stamp_file().is_file() and stamp_file().read_text(encoding="utf-8") == wanted_stamp()
+def is_current(with_tools: bool = False) -> bool:
+    """Is the environment that of today's lock file? One with the tools will do for running."""
+    if not (venv_dir() / "bin" / "python").exists() or not stamp_file().is_file():
+        return False
+    locks = (DEV_LOCK,) if with_tools else (LOCK, DEV_LOCK)
+    return stamp_file().read_text(encoding="utf-8") in [wanted_stamp(lock) for lock in locks]
 
 
 def create(steps: Steps) -> None:
@@ -42,11 +48,12 @@ def create(steps: Steps) -> None:
         steps.run("python", [sys.executable, "-m", "venv", "--clear", venv_dir()])
 
 
-def install(steps: Steps) -> None:
+def install(steps: Steps, with_tools: bool) -> None:
     """Install what the lock file names, and make this folder and `cityfeed` known to the environment."""
+    lock = DEV_LOCK if with_tools else LOCK
     python = venv_dir() / "bin" / "python"
     options = ("--disable-pip-version-check", "--no-input", "--no-deps", "--require-hashes")
-    steps.run("python", [python, "-m", "pip", "install", *options, "-r", LOCK])
+    steps.run("python", [python, "-m", "pip", "install", *options, "-r", lock])
     packages = next(venv_dir().glob("lib/python3*/site-packages"), None)
     if packages is None:
         raise SetupError(f"{venv_dir()} is not a virtual environment: remove it and start again")
@@ -54,4 +61,4 @@ def install(steps: Steps) -> None:
     entry = venv_dir() / "bin" / "cityfeed"
     entry.write_text(ENTRY.format(python=python), encoding="utf-8")
     entry.chmod(0o755)
-    stamp_file().write_text(wanted_stamp(), encoding="utf-8")
+    stamp_file().write_text(wanted_stamp(lock), encoding="utf-8")

@@ -94,12 +94,35 @@ def test_every_jar_is_pinned_with_kafka_itself() -> None:
     assert all(len(line.split()[0]) == 64 for line in pinned)
 
 
-def test_lock_pins_by_hash_and_names_no_host() -> None:
-    text = python_env.LOCK.read_text()
+@pytest.mark.parametrize("lock", [python_env.LOCK, python_env.DEV_LOCK])
+def test_lock_pins_by_hash_and_names_no_host(lock: Path) -> None:
+    text = lock.read_text()
     assert "://" not in text and "--index-url" not in text and "--find-links" not in text
     blocks = [block for block in text.split("\n") if block and not block.startswith((" ", "#"))]
     assert blocks and all("==" in block for block in blocks)
     assert text.count("--hash=sha256:") >= len(blocks)
+
+
+def test_what_runs_is_a_part_of_what_the_tools_have() -> None:
+    """Both locks pin the same versions, and no tool is among what runs."""
+    running, with_tools = (
+        {line.split("==")[0]: line for line in lock.read_text().split("\n") if "==" in line and line[0] not in " #"}
+        for lock in (python_env.LOCK, python_env.DEV_LOCK)
+    )
+    assert running.items() <= with_tools.items()
+    assert {"pytest", "ruff", "mypy"} <= with_tools.keys() - running.keys()
+
+
+def test_an_environment_with_the_tools_will_do_for_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(python_env, "venv_dir", lambda: tmp_path)
+    assert not python_env.is_current()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").touch()
+    for lock, current in ((python_env.LOCK, (True, False)), (python_env.DEV_LOCK, (True, True))):
+        python_env.stamp_file().write_text(python_env.wanted_stamp(lock), encoding="utf-8")
+        assert (python_env.is_current(), python_env.is_current(with_tools=True)) == current
+    python_env.stamp_file().write_text("of another lock", encoding="utf-8")
+    assert not python_env.is_current()
 
 
 def test_set_up_needs_only_the_standard_library() -> None:
