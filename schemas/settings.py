@@ -61,6 +61,17 @@ class Settings:
     mqtt_max_queued_bytes: int = _setting(512 * 1024 * 1024, "The same bound in bytes.", "bytes", 1)
     mqtt_max_packet_bytes: int = _setting(1024 * 1024, "The largest MQTT packet the broker takes.", "bytes", 1024)
 
+    mqtt_public_host: str = _setting("127.0.0.1", "Address that the public, read-only MQTT listeners are on.")
+    mqtt_public_port: int = _setting(
+        18831, "Port of the public, read-only MQTT listener; 0 for none.", "port", 0, 65535
+    )
+    mqtt_public_websocket_port: int = _setting(18832, "Port of the same over websockets; 0 for none.", "port", 0, 65535)
+    mqtt_outlet_host: str = _setting("127.0.0.1", "Where the outlet publishes the newest values: the broker.")
+    mqtt_outlet_port: int = _setting(
+        18833, "Port of the listener that may write the public topics, for the outlet alone; 0: no public MQTT.",
+        "port", 0, 65535,
+    )  # fmt: skip
+
     # -- Kafka ------------------------------------------------------------------------------------------
     kafka_bootstrap: str = _setting("127.0.0.1:19092", "Kafka's bootstrap servers, host:port separated by commas.")
     kafka_partitions: int = _setting(

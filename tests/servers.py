@@ -40,6 +40,7 @@ def settings() -> Settings:
         state_dir=str(ROOT / ".cityfeed" / "test"),
         mqtt_host=mqtt_host,
         mqtt_port=int(mqtt_port),
+        mqtt_outlet_port=0,  # tests of the public topics have a broker of their own
         kafka_bootstrap=os.environ.get(KAFKA, "127.0.0.1:29092"),
         database_url=Secret(os.environ.get(DATABASE, "postgresql://cityfeed@127.0.0.1:25432/cityfeed")),
         kafka_partitions=4,

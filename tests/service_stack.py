@@ -41,6 +41,7 @@ COMMANDS = {
     "clean": ("stream_processors", "clean"),
     "windows": ("stream_processors", "windows"),
     "api": ("api",),
+    "outlet": ("deploy.public_mqtt",),
 }
 PORT_BLOCKS = range(28_200, 28_700, 10)
 

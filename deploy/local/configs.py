@@ -6,23 +6,39 @@ from pathlib import Path
 
 from deploy.local.stack import (
     STOP_WAIT_S,
+    Address,
     Layout,
     Part,
     database,
     kafka_address,
     kafka_controller,
     mqtt_address,
+    public_addresses,
 )
 from deploy.local.tools import ROOT, Tools
+from schemas.public_mqtt import public_filter
 from schemas.settings import Settings
+
+PUBLIC_CONNECTIONS = 1_000
+"""Readers of each public listener; more are refused."""
 
 
 def mosquitto_conf(settings: Settings, layout: Layout, user: str | None) -> str:
-    """Saves its sessions and queues every second; keeps a stated, finite queue for a gateway that is away."""
-    address = mqtt_address(settings)
+    """Saves its sessions and queues every second; keeps a stated, finite queue for a gateway that is away.
+
+    A listener for sensors and services, two that only let the public topics be read (nothing is queued there for who
+    is away: QoS 0), and one that only the outlet is to reach, on which they can be written.
+    """
     as_user = f"user {user}\n" if user else ""
-    return f"""{as_user}listener {address.port} {address.host}
-allow_anonymous true
+    listeners = [_listener(mqtt_address(settings), layout, "sensors")]
+    if public := public_addresses(settings):
+        outlet, *readers = public
+        listeners.append(_listener(outlet, layout, "outlet"))
+        limits = f"max_qos 0\nmax_connections {PUBLIC_CONNECTIONS}\n"
+        for address in readers:
+            websocket = "protocol websockets\n" if address.setting.endswith("WEBSOCKET_PORT") else ""
+            listeners.append(_listener(address, layout, "public") + websocket + limits)
+    return f"""{as_user}per_listener_settings true
 set_tcp_nodelay true
 persistence true
 persistence_location {layout.mosquitto}/
@@ -38,7 +54,25 @@ log_type error
 log_type warning
 log_type notice
 log_timestamp_format %Y-%m-%dT%H:%M:%S
-"""
+{"".join(listeners)}"""
+
+
+def _listener(address: Address, layout: Layout, acl: str) -> str:
+    return f"listener {address.port} {address.host}\nallow_anonymous true\nacl_file {layout.mosquitto}/{acl}.acl\n"
+
+
+def mosquitto_acls(settings: Settings) -> dict[str, str]:
+    """Who may do what, by listener. `topic` lines are for clients without a user name, `pattern` lines for all."""
+    public = public_filter(settings.mqtt_topic_prefix)
+    rules = {
+        "sensors": (f"deny {public}", "readwrite #", "read $SYS/#"),
+        "public": (f"read {public}",),
+        "outlet": (f"readwrite {public}",),
+    }
+    return {
+        name: "".join(f"{kind} {rule}\n" for kind in ("topic", "pattern") for rule in lines)
+        for name, lines in rules.items()
+    }
 
 
 def kafka_properties(settings: Settings, layout: Layout) -> str:
@@ -178,6 +212,7 @@ def files(
     """Every configuration file of the stack, by its path."""
     return {
         layout.mosquitto / "mosquitto.conf": mosquitto_conf(settings, layout, "root" if as_root else None),
+        **{layout.mosquitto / f"{name}.acl": text for name, text in mosquitto_acls(settings).items()},
         layout.kafka / "server.properties": kafka_properties(settings, layout),
         layout.kafka / "log4j2.properties": KAFKA_LOG4J2,
         layout.postgres_conf: postgres_conf(settings, layout),

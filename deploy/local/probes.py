@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import json
 import os
 import re
 import socket
@@ -74,6 +75,13 @@ def fetch(address: Address, path: str, timeout_s: float = PROBE_TIMEOUT_S) -> tu
         return 0, str(error)
     finally:
         connection.close()
+
+
+def tail_is_ready(address: Address) -> bool:
+    """Does the API there know all that was in Kafka when it started? It may do without the database."""
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        return bool(json.loads(fetch(address, "/ready")[1])["parts"]["tail"]["ready"])
+    return False
 
 
 def answers(part: Part, tools: Tools) -> bool:

@@ -15,7 +15,7 @@ from schemas.settings import Settings, variable
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SERVERS = ("mosquitto", "kafka", "postgres")
-SERVICES = ("gateway", "clean", "windows", "api", "city")
+SERVICES = ("gateway", "clean", "windows", "api", "outlet", "city")
 # Ending a stack takes two such waits at most (services, then servers), and must take less than 10 s.
 STOP_WAIT_S = 4
 
@@ -110,6 +110,17 @@ def mqtt_address(settings: Settings) -> Address:
     return Address(settings.mqtt_host, settings.mqtt_port, variable("mqtt_port"))
 
 
+def public_addresses(settings: Settings) -> list[Address]:
+    """The listener of the public topics' outlet, then those of their readers; none where it is switched off."""
+    if not settings.mqtt_outlet_port:
+        return []
+    found = [Address(settings.mqtt_outlet_host, settings.mqtt_outlet_port, variable("mqtt_outlet_port"))]
+    for name in ("mqtt_public_port", "mqtt_public_websocket_port"):
+        if port := getattr(settings, name):
+            found.append(Address(settings.mqtt_public_host, port, variable(name)))
+    return found
+
+
 def kafka_address(settings: Settings) -> Address:
     """The first bootstrap server. Raises `StackError` if it has no port."""
     host, _, port = settings.kafka_bootstrap.partition(",")[0].strip().rpartition(":")
@@ -185,6 +196,7 @@ def service_parts(settings: Settings, tools: Tools) -> list[Part]:
         service("clean", "processor clean", "stream_processors", "clean"),
         service("windows", "processor windows", "stream_processors", "windows"),
         service("api", "API", "api", address=api_address(settings)),
+        *([service("outlet", "public MQTT", "deploy.public_mqtt")] if settings.mqtt_outlet_port else []),
         service("city", "sample city", "deploy.replay.player"),
     ]
 
@@ -193,7 +205,7 @@ def addresses(settings: Settings) -> dict[str, list[Address]]:
     """Every address that a part listens on, by the part's name."""
     metrics = {name: metrics_address(settings, name) for name in ("gateway", "clean", "windows")}
     return {
-        "mosquitto": [mqtt_address(settings)],
+        "mosquitto": [mqtt_address(settings), *public_addresses(settings)],
         "kafka": [kafka_address(settings), kafka_controller(settings)],
         "postgres": [database(settings).address],
         **{name: [address] for name, address in metrics.items() if address is not None},

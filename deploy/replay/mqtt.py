@@ -45,13 +45,15 @@ def connect_packet(client_id: str, username: str = "", password: str = "", keepa
 class Session:
     """Unacknowledged messages of one publisher, at most `window` of them.
 
-    `published` counts messages taken, `acknowledged` those that the broker has acknowledged; both only grow.
+    `published` counts messages taken, `acknowledged` those that the broker has acknowledged; both only grow. One that
+    `forgets` does not send again what a lost connection left unacknowledged: its user has newer messages.
     """
 
-    def __init__(self, window: int = 5_000) -> None:
+    def __init__(self, window: int = 5_000, forgets: bool = False) -> None:
         if not 1 <= window <= MAX_WINDOW:
             raise ValueError(f"window must be between 1 and {MAX_WINDOW}, not {window}")
         self.window = window
+        self.forgets = forgets
         self.connected = False
         self.published = 0
         self.acknowledged = 0
@@ -119,6 +121,8 @@ class Session:
         """The connection is gone; nothing is acknowledged any more until the next CONNACK."""
         self.connected = False
         self._received = b""
+        if self.forgets:
+            self._waiting.clear()
 
     def resend(self) -> bytes:
         """All packets that are not acknowledged, oldest first; to be written after a new CONNACK.

@@ -47,13 +47,14 @@ class Publisher:
     """`async with Publisher(broker) as publisher: await publisher.publish(messages); await publisher.flush()`.
 
     `window`: most unacknowledged messages. `patience_s`: how long the first connection may take (`BrokerAway`
-    afterwards); later ones are tried for ever. `reconnections` counts the later ones.
+    afterwards); later ones are tried for ever. `reconnections` counts the later ones. `forgets`: see `Session`.
     """
 
     broker: Broker
     window: int = 5_000
     patience_s: float = 10.0
     client_id: str = ""
+    forgets: bool = False
     reconnections: int = 0
     session: Session = field(init=False)
     _link: "_Link | None" = None
@@ -61,7 +62,7 @@ class Publisher:
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
-        self.session = Session(self.window)
+        self.session = Session(self.window, self.forgets)
 
     async def __aenter__(self) -> "Publisher":
         first = asyncio.get_running_loop().create_future()

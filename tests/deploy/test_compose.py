@@ -16,7 +16,8 @@ from deploy.local import configs, kafka, stack
 from deploy.local.tools import ROOT
 from schemas.settings import Settings, load, variable
 
-OURS = ("gateway", "clean", "windows", "api", "city")
+OURS = ("gateway", "clean", "windows", "api", "outlet", "city")
+WITHOUT_A_PORT = ("outlet", "city")
 LAYOUT = stack.Layout(Path("/state"), Path("/state/postgres"))
 
 
@@ -57,7 +58,7 @@ def test_our_services_get_settings_that_exist_and_can_be_read(compose: Any, serv
 
 def test_every_part_has_a_health_check_and_a_volume(compose: Any) -> None:
     for name, service in compose["services"].items():
-        assert name == "city" or service["healthcheck"]["test"], name
+        assert name in WITHOUT_A_PORT or service["healthcheck"]["test"], name
         named = [volume.partition(":")[0] for volume in service["volumes"] if not volume.startswith(".")]
         assert named and set(named) <= set(compose["volumes"]), name
 
@@ -71,10 +72,12 @@ def test_ports_are_those_of_the_settings_and_open_to_this_machine_only(compose: 
     published = [port for service in compose["services"].values() for port in service.get("ports", [])]
     assert all(port.startswith("127.0.0.1:") for port in published)
     settings = Settings()
+    public = {settings.mqtt_public_port, settings.mqtt_public_websocket_port}
     wanted = {settings.mqtt_port, stack.kafka_address(settings).port, 15432, settings.api_port}
-    assert {int(port.split(":")[1]) for port in published} == wanted
+    assert {int(port.split(":")[1]) for port in published} == wanted | public
     local = stack.addresses(settings)
     assert wanted == {local[name][0].port for name in (*stack.SERVERS, "api")}
+    assert public == {a.port for a in local["mosquitto"]} - {settings.mqtt_port, settings.mqtt_outlet_port}
 
 
 def test_no_secret_is_written_down(compose: Any) -> None:
@@ -85,12 +88,22 @@ def test_no_secret_is_written_down(compose: Any) -> None:
 
 
 def test_mosquitto_is_configured_as_in_the_local_stack() -> None:
-    def directives(text: str) -> set[str]:
-        lines = {line for line in text.splitlines() if line and not line.startswith("#")}
-        return {line for line in lines if not line.startswith(("listener ", "persistence_location "))}
+    """Its listeners too, each with the same rules; only their ports and folders are others."""
 
-    ours = (ROOT / "deploy" / "containers" / "mosquitto.conf").read_text()
-    assert directives(ours) == directives(configs.mosquitto_conf(Settings(), LAYOUT, None))
+    def sections(text: str) -> list[list[str]]:
+        lines = [line for line in text.splitlines() if line and not line.startswith(("#", "persistence_location "))]
+        found: list[list[str]] = [[]]
+        for line in lines:
+            if line.startswith("listener "):
+                found.append([])
+            else:
+                found[-1].append(re.sub("/.*/", "", line))
+        return found
+
+    folder = ROOT / "deploy" / "containers"
+    local = configs.mosquitto_conf(Settings(), LAYOUT, None)
+    assert sections((folder / "mosquitto.conf").read_text()) == sections(local)
+    assert {path.stem: path.read_text() for path in folder.glob("*.acl")} == configs.mosquitto_acls(Settings())
 
 
 def test_database_is_configured_as_in_the_local_stack(compose: Any) -> None:

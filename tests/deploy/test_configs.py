@@ -15,6 +15,9 @@ LAYOUT = Layout(Path("/here/run"), Path("/var/lib/cityfeed/1"))
 OTHER = dataclasses.replace(
     Settings(),
     mqtt_port=28830,
+    mqtt_public_port=28831,
+    mqtt_public_websocket_port=28832,
+    mqtt_outlet_port=28833,
     kafka_bootstrap="127.0.0.1:29092",
     database_url=Secret("postgresql://me@127.0.0.1:25432/town"),
     api_port=28000,
@@ -29,7 +32,7 @@ def keys(text: str, separator: str) -> dict[str, str]:
 
 def test_mosquitto_saves_every_second_and_keeps_a_finite_queue() -> None:
     found = keys(configs.mosquitto_conf(OTHER, LAYOUT, "root"), " ")
-    assert found["listener"] == "28830 127.0.0.1"
+    assert found["per_listener_settings"] == "true"
     assert found["autosave_interval"] == "1" and found["autosave_on_changes"] == "false"
     assert found["persistence_location"] == "/here/run/mosquitto/"
     assert found["max_inflight_messages"] == "0"
@@ -37,6 +40,18 @@ def test_mosquitto_saves_every_second_and_keeps_a_finite_queue() -> None:
     assert int(found["max_queued_bytes"]) == OTHER.mqtt_max_queued_bytes
     assert found["user"] == "root"
     assert "user" not in keys(configs.mosquitto_conf(OTHER, LAYOUT, None), " ")
+
+
+def test_mosquitto_has_a_listener_for_sensors_one_for_the_outlet_and_two_for_everybody() -> None:
+    _, *listeners = configs.mosquitto_conf(OTHER, LAYOUT, None).split("listener ")
+    found = [(text.split()[0], keys(text, " ")) for text in listeners]
+    assert [(port, given["acl_file"].rpartition("/")[2]) for port, given in found] == [
+        ("28830", "sensors.acl"), ("28833", "outlet.acl"), ("28831", "public.acl"), ("28832", "public.acl")
+    ]  # fmt: skip
+    assert [given.get("max_qos") for _, given in found] == [None, None, "0", "0"]  # nothing queues for who is away
+    assert [given.get("protocol") for _, given in found] == [None, None, None, "websockets"]
+    off = configs.mosquitto_conf(dataclasses.replace(OTHER, mqtt_outlet_port=0), LAYOUT, None)
+    assert off.count("listener ") == 1 and len(stack.addresses(dataclasses.replace(OTHER, mqtt_outlet_port=0))) == 7
 
 
 def test_kafka_is_its_own_controller_on_the_next_port_and_makes_no_topics() -> None:

@@ -17,16 +17,27 @@ from schemas.settings import Secret, Settings
 
 class OwnServers:
     """A Mosquitto on `first_port + 5` and a Kafka on `+ 6` (controller `+ 7`), within the block they run; with
-    `database` also a PostgreSQL on `+ 8`, otherwise the shared one is in `settings`.
+    `database` also a PostgreSQL on `+ 8`, otherwise the shared one is in `settings`; with `public` also Mosquitto's
+    public listeners on `+ 8` (MQTT) and `+ 9` (websocket), and the outlet's on `+ 4`.
     """
 
-    def __init__(self, shared: Settings, first_port: int, folder: Path, *, database: bool = False) -> None:
+    def __init__(
+        self, shared: Settings, first_port: int, folder: Path, *, database: bool = False, public: bool = False
+    ) -> None:
         self.settings = dataclasses.replace(
             shared,
             state_dir=str(folder),
             mqtt_port=first_port + 5,
             kafka_bootstrap=f"127.0.0.1:{first_port + 6}",
         )
+        if public:
+            assert not database, "they have a port in common"
+            self.settings = dataclasses.replace(
+                self.settings,
+                mqtt_outlet_port=first_port + 4,
+                mqtt_public_port=first_port + 8,
+                mqtt_public_websocket_port=first_port + 9,
+            )
         if database:
             url = f"postgresql://cityfeed@127.0.0.1:{first_port + 8}/cityfeed"
             self.settings = dataclasses.replace(self.settings, database_url=Secret(url))

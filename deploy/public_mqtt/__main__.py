@@ -1,0 +1,3 @@
+from deploy.public_mqtt.main import main
+
+main()
