@@ -21,7 +21,7 @@ from schemas.units import canonical_unit, conversion
 from schemas.wire import Record
 from stream_processors.quality import STEP_TESTS, Judged, judge_each
 from stream_processors.quality.columns import Columns
-from stream_processors.quality.parameters import NO_CLIMATE, PARAMETERS, climate, parameters
+from stream_processors.quality.parameters import NO_CLIMATE, Table, climate, parameters
 from stream_processors.quality.sequence import Amended, Batch, Sequence
 from stream_processors.recent import Recent
 
@@ -54,12 +54,13 @@ class _Rules:
 
     reason: list[str]  # "" where the series can be cleaned
     table: Array  # structured, see _RULE_DTYPE
+    quality: Table
 
 
 _RULE_DTYPE = np.dtype(
     [
         ("refused", "u1"), ("factor", "f8"), ("offset", "f8"), ("period_s", "i4"), ("accept_since", "i8"),
-        ("series", "i8"), ("quality", PARAMETERS),
+        ("series", "i8"),
     ]
 )  # fmt: skip
 
@@ -81,7 +82,7 @@ class Cleaner:
         self._unit_of: dict[tuple[str, str], int] = {}
         self._row = np.full((0, 0), -1)  # by sensor and (metric, unit): row in the rules' table
         self._keys: dict[tuple[str, str, str], int] = {}
-        self._rules = _Rules([], np.zeros(0, _RULE_DTYPE))
+        self._rules = _Rules([], np.zeros(0, _RULE_DTYPE), Table())
         self._climates = NO_CLIMATE[None]
         self._climate_of: dict[tuple[Season, ...], int] = {(): 0}
         self._recent = Recent(horizon_ms)
@@ -90,7 +91,7 @@ class Cleaner:
     def forget_rules(self) -> None:
         """The registry changed: look every series up again."""
         self._row = np.full((0, 0), -1)
-        self._rules = _Rules([], np.zeros(0, _RULE_DTYPE))
+        self._rules = _Rules([], np.zeros(0, _RULE_DTYPE), Table())
 
     def clean(self, record: Record, offset: int) -> Cleaned:
         """Clean the raw record at `offset`; records must come in the order of the log."""
@@ -111,10 +112,10 @@ class Cleaner:
         if batch.source_rev is not None:  # what was amended came before as it was
             batch = batch.take(batch.rev == batch.source_rev)
         if len(batch):
-            batch = replace(batch, tests=batch.tests & ~np.uint32(STEP_TESTS))
+            batch = replace(batch, tests=batch.tests & ~np.uint32(STEP_TESTS), flag=batch.flag.copy())
             rows = self._rows(batch)
             self._repeats(batch, rows)
-            self._in_order(batch, rows, self._rules.table["quality"]["evaluated"][rows])
+            self._in_order(batch, rows, self._rules.quality.take(rows)["evaluated"])
         self.prev_raw = max(self.prev_raw, record.raw)
 
     def snapshot(self) -> bytes:
@@ -141,21 +142,15 @@ class Cleaner:
             value = raw.value * rule["factor"] + rule["offset"]
         period_s = np.where(raw.period_s == PERIOD_FROM_REGISTRY, rule["period_s"], raw.period_s).astype("<i4")
         live = raw.origin != Origin.IMPORT
+        p = self._rules.quality.take(rows)
         judged, value = judge_each(
             Columns(
-                value,
-                raw.value,
-                raw.start,
-                period_s,
-                raw.received,
-                live,
-                raw.lon,
-                raw.lat,
-                rule["quality"],
-                self._climates,
+                value, raw.value, raw.start, period_s, raw.received, live, raw.lon, raw.lat, p, self._climates
             )
-        )
-        cleaned = replace(_canonical(raw), value=value, period_s=period_s, tests=judged.tests)
+        )  # fmt: skip
+        cleaned = _canonical(
+            raw, value=value, period_s=period_s, tests=judged.tests, flag=np.empty(len(value), np.uint8)
+        )  # fmt: skip
         evaluated = judged.evaluated
 
         # Records are small when the city is, so the usual case, with nothing to refuse, is asked for first.
@@ -177,15 +172,17 @@ class Cleaner:
         return kept, rejects, int((repeated & ~conflict).sum())
 
     def _in_order(self, cleaned: Readings, rows: Array, evaluated: Array) -> Readings:
-        """What the rules of order say too, and at the end what they say now of readings of earlier records."""
-        rule = self._rules.table[rows]
+        """What the rules of order say too, written into `flag` and `tests`; at the end, what they say now of readings
+        of earlier records.
+        """
+        series, p = self._rules.table["series"][rows], self._rules.quality.take(rows)
         judged, amended = self._sequence.take(
             Batch(
-                rule["series"], cleaned.start, cleaned.value, cleaned.rev, cleaned.period_s, cleaned.origin,
-                cleaned.received, rule["quality"], Judged(cleaned.tests, evaluated),
+                series, cleaned.start, cleaned.value, cleaned.rev, cleaned.period_s, cleaned.origin,
+                cleaned.received, p, Judged(cleaned.tests, evaluated),
             )
         )  # fmt: skip
-        cleaned = replace(cleaned, flag=judged.flag(), tests=judged.tests)
+        cleaned.flag[:], cleaned.tests[:] = judged.flag(), judged.tests
         return cleaned if amended is None else _with_amended(cleaned, amended)
 
     def _refuse(
@@ -222,12 +219,15 @@ class Cleaner:
             for s, m in pairs.tolist():
                 self._row[sensor[s], unit[m]] = len(self._rules.reason)
                 learned.append(self._learn(*batch.sensors[s], *batch.metrics[m]))
-            self._rules.table = np.concatenate((self._rules.table, *learned))
+            table, quality = (np.concatenate(rows) for rows in zip(*learned, strict=True))
+            self._rules.table = np.concatenate((self._rules.table, table))
+            self._rules.quality.append(quality)
+            self._sequence.expect(table["series"], quality["keep"])
             rows = self._row[sensor[batch.sensor], unit[batch.metric]]
         return rows
 
-    def _learn(self, dataset_id: str, sensor: str, metric: str, unit: str) -> Array:
-        """The row (1) of a series that was not seen before."""
+    def _learn(self, dataset_id: str, sensor: str, metric: str, unit: str) -> tuple[Array, Array]:
+        """The rows (1) of a series that was not seen before, in the table and in that of the quality parameters."""
         dataset = self._registry.datasets.get(dataset_id)
         row = np.zeros(1, _RULE_DTYPE)
         rule = self._registry.rule(dataset_id, sensor, metric)
@@ -243,12 +243,14 @@ class Cleaner:
         row["factor"], row["offset"] = line or (1.0, 0.0)
         row["period_s"] = rule.period_s
         row["accept_since"] = dataset.accept_since_ms() if dataset else 0
-        quality = parameters(rule.metric, rule.cadence_s or rule.period_s, dataset.position if dataset else None)
+        span_s, position = rule.cadence_s or rule.period_s, dataset.position if dataset else None
+        quality = parameters(
+            rule.metric, span_s, position, factor=row["factor"].item(), offset=row["offset"].item()
+        )  # fmt: skip
         quality["climate"] = self._climate(rule.metric)
-        row["quality"] = quality
         row["series"] = self._keys.setdefault((dataset_id, sensor, metric), len(self._keys))
         self._rules.reason.append(reason)
-        return row
+        return row, quality
 
     def _climate(self, metric: Metric) -> int:
         """The row of a metric's climate in the table of climates."""
@@ -258,14 +260,16 @@ class Cleaner:
         return self._climate_of[metric.climatology]
 
 
-def _canonical(batch: Readings) -> Readings:
-    """The same readings with canonical units in the dictionary of metrics (two source units may become one)."""
+def _canonical(batch: Readings, **columns: Any) -> Readings:
+    """The same readings with canonical units in the dictionary of metrics (two source units may become one), and with
+    these columns.
+    """
     metrics = [(metric, canonical_unit(metric) or unit) for metric, unit in batch.metrics]
     distinct = list(dict.fromkeys(metrics))
     if len(distinct) == len(metrics):
-        return replace(batch, metrics=tuple(metrics))
+        return replace(batch, metrics=tuple(metrics), **columns)
     index = np.array([distinct.index(m) for m in metrics], batch.metric.dtype)
-    return replace(batch, metrics=tuple(distinct), metric=index[batch.metric])
+    return replace(batch, metrics=tuple(distinct), metric=index[batch.metric], **columns)
 
 
 def _with_amended(batch: Readings, amended: Amended) -> Readings:

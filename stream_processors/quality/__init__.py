@@ -69,6 +69,8 @@ RULES: dict[str, Rule[Columns] | Rule[Steps]] = {**EACH, **STEPS}
 STEP_TESTS = functools.reduce(operator.or_, (rule.tests for rule in STEPS.values()))
 """The bits that rules of `STEPS` set."""
 
+_OF_RANGE = frozenset({"not_a_number", "sentinel", "gross_range"})
+_UNJUDGED = np.array([Flag.NOT_EVALUATED, Flag.GOOD], np.uint8)
 _MISSING, _FAIL, _SUSPECT = (np.uint32(mask_of(flag)) for flag in (Flag.MISSING, Flag.FAIL, Flag.SUSPECT))
 
 
@@ -88,7 +90,7 @@ def roll_up(tests: Array, evaluated: Array) -> Array:
     """QARTOD's flag of each reading: 9 where there is no value, else the worst of 4 and 3, 1 where a rule judged it
     and none fired, 2 where none could (as ioos_qc's `qartod_compare`, but a sentinel is 9 whatever else fires).
     """
-    flag = np.where(evaluated, np.uint8(Flag.GOOD), np.uint8(Flag.NOT_EVALUATED))
+    flag = _UNJUDGED[evaluated.view(np.uint8)]
     if tests.any():
         for mask, worse in ((_SUSPECT, Flag.SUSPECT), (_FAIL, Flag.FAIL), (_MISSING, Flag.MISSING)):
             flag[(tests & mask) != 0] = worse
@@ -97,9 +99,14 @@ def roll_up(tests: Array, evaluated: Array) -> Array:
 
 def judge_each(columns: Columns) -> tuple[Judged, Array]:
     """What the rules of `EACH` say, and the values (n): NaN where there is none."""
-    tests = np.zeros(len(columns.value), np.uint32)
-    evaluated = columns.parameters["evaluated"].copy()
-    for rule in EACH.values():
+    p, value = columns.parameters, columns.value
+    tests = np.zeros(len(value), np.uint32)
+    evaluated = p["evaluated"]
+    sure = (value >= p["sure_low"]) & (value <= p["sure_high"])
+    silent = _OF_RANGE if sure.all() else frozenset[str]()  # the usual case: these find nothing
+    for name, rule in EACH.items():
+        if name not in p.uses or name in silent:
+            continue
         verdict = rule.judge(columns)
         for test, fired in verdict.fired.items():
             if fired.any():
@@ -115,7 +122,9 @@ def judge_steps(steps: Steps) -> tuple[Judged, Judged]:
     """What the rules of `STEPS` say of n readings, and of the one before each (rules with `of_previous`)."""
     n = len(steps.value)
     own, previous = (Judged(np.zeros(n, np.uint32), np.zeros(n, bool)) for _ in range(2))
-    for rule in STEPS.values():
+    for name, rule in STEPS.items():
+        if name not in steps.parameters.uses:
+            continue
         verdict = rule.judge(steps)
         found = previous if rule.of_previous else own
         for test, fired in verdict.fired.items():

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from stream_processors.quality.parameters import Chosen
 from stream_processors.quality.sequence import judge_again
 
 Array = npt.NDArray[Any]
@@ -14,7 +15,7 @@ Array = npt.NDArray[Any]
 @dataclass(frozen=True, slots=True)
 class Stretch:
     """Stored readings around marks, n rows sorted by series and start, each once. `series`: dense small integers;
-    `touched`: the reading is one of the marks; `parameters` the row of each. Of each series at least `keep` + 1
+    `touched`: the reading is one of the marks; Of each series at least `keep` + 1
     readings before each mark and `keep` + 1 after it are here, or all there are.
     """
 
@@ -24,7 +25,7 @@ class Stretch:
     flag: Array
     tests: Array
     touched: Array
-    parameters: Array
+    parameters: Chosen
 
 
 def changed(stretch: Stretch, climates: Array) -> tuple[Array, Array, Array]:

@@ -21,24 +21,22 @@ _SAMPLES = 8
 def judge(steps: Steps) -> Verdict:
     """The readings that end an attenuated period."""
     p = steps.parameters
-    rows = np.flatnonzero((p["attenuated_n"] > 0) & np.isfinite(steps.value))
-    n = len(steps.value)
+    size = p["attenuated_n"]
+    rows = np.flatnonzero((size > 0) & np.isfinite(steps.value))
+    rows = rows[~(_lively(steps, rows) & p["evaluated"][rows])]  # what surely passes, and is judged by others
     if not len(rows):
         return Verdict({})
-    suspect, fail, judged = np.zeros(n, bool), np.zeros(n, bool), np.zeros(n, bool)
-    # Where other rules judge the reading, this one's passing adds nothing: what surely passes is left out.
-    rows = rows[~(_lively(steps, rows) & p["evaluated"][rows])]
-    if len(rows):
-        size = p["attenuated_n"][rows]
-        lag = np.arange(int(size.max()))[:, None]
-        value, start = steps.back(rows, np.minimum(lag, size - 1))
-        inside = (lag < size) & (start > steps.start[rows] - p["attenuated_ms"][rows]) & np.isfinite(value)
-        count, deviation = _deviation(value, inside)
-        enough = count >= p["attenuated_min_obs"][rows]
-        fail[rows] = enough & (deviation < p["attenuated_fail"][rows])
-        suspect[rows] = enough & (deviation < p["attenuated_suspect"][rows]) & ~fail[rows]
-        judged[rows] = enough
-    return Verdict({Test.ATTENUATED_FAIL: fail, Test.ATTENUATED_SUSPECT: suspect}, judged)
+    fail, suspect, judged = (np.zeros(len(size), bool) for _ in range(3))
+    size, chosen = size[rows], p.take(rows)
+    lag = np.arange(int(size.max()))[:, None]
+    value, start = steps.back(rows, np.minimum(lag, size - 1))
+    inside = (lag < size) & (start > steps.start[rows] - chosen["attenuated_ms"]) & np.isfinite(value)
+    count, deviation = _deviation(value, inside)
+    enough = count >= chosen["attenuated_min_obs"]
+    fail[rows] = enough & (deviation < chosen["attenuated_fail"])
+    suspect[rows] = enough & (deviation < chosen["attenuated_suspect"])
+    judged[rows] = enough
+    return Verdict({Test.ATTENUATED_FAIL: fail, Test.ATTENUATED_SUSPECT: suspect & ~fail}, judged)
 
 
 def _deviation(value: Array, inside: Array) -> tuple[Array, Array]:
@@ -56,7 +54,7 @@ def _lively(steps: Steps, rows: Array) -> Array:
     """Where a few values of the period alone show a deviation above both limits: the squares of a part, from its own
     mean, are at most those of the whole. A little is left for rounding.
     """
-    p = steps.parameters[rows]
+    p = steps.parameters.take(rows)
     size = p["attenuated_n"]
     lag = (size - 1) * np.arange(_SAMPLES)[:, None] // (_SAMPLES - 1)
     value, start = steps.back(rows, lag)

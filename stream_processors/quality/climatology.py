@@ -11,14 +11,13 @@ import numpy.typing as npt
 
 from schemas.flags import Test
 from stream_processors.quality.columns import Columns, Verdict
+from stream_processors.quality.parameters import Chosen
 
 Array = npt.NDArray[Any]
 
 
 def judge(columns: Columns) -> Verdict:
     """The readings out of their month's fail span, and those out of its suspect span only."""
-    if not columns.parameters["climate"].any():
-        return Verdict({})
     span = _span(columns.start, columns.parameters, columns.climates)
     value = columns.value
     fail = (value < span[:, 0]) | (value > span[:, 1])
@@ -27,12 +26,12 @@ def judge(columns: Columns) -> Verdict:
     return Verdict({Test.CLIMATOLOGY_FAIL: fail, Test.CLIMATOLOGY_SUSPECT: suspect & ~fail}, judged)
 
 
-def has_span(start: Array, parameters: Array, climates: Array) -> Array:
+def has_span(start: Array, parameters: Chosen, climates: Array) -> Array:
     """The mask (n) of the readings whose month has a span."""
     return np.asarray(np.isfinite(_span(start, parameters, climates)).any(axis=1))
 
 
-def _span(start: Array, parameters: Array, climates: Array) -> Array:
+def _span(start: Array, parameters: Chosen, climates: Array) -> Array:
     month = start.astype("datetime64[ms]").astype("datetime64[M]").astype(np.int64) % 12
     span: Array = climates[parameters["climate"], month]
     return span

@@ -13,12 +13,9 @@ from stream_processors.quality.columns import Columns, Verdict
 
 def judge(columns: Columns) -> Verdict:
     """The readings whose time can't be right."""
-    p = columns.parameters
-    ahead_ms = columns.start - columns.received
-    behind_ms = columns.received - columns.start - columns.period_s.astype(np.int64) * 1000
-    return Verdict(
-        {
-            Test.CLOCK_AHEAD: columns.live & (ahead_ms > p["ahead_ms"]),
-            Test.CLOCK_BEHIND: columns.live & (behind_ms > p["behind_ms"]),
-        }
-    )
+    p, ahead_ms = columns.parameters, columns.start - columns.received
+    ahead = ahead_ms > p["ahead_ms"]
+    behind = ahead_ms + columns.period_s.astype(np.int64) * 1000 < -p["behind_ms"]
+    if not (ahead | behind).any():
+        return Verdict({})
+    return Verdict({Test.CLOCK_AHEAD: columns.live & ahead, Test.CLOCK_BEHIND: columns.live & behind})

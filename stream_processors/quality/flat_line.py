@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.flags import Test
-from stream_processors.quality.columns import Steps, Verdict
+from stream_processors.quality.columns import NEVER_MS, Steps, Verdict
 
 Array = npt.NDArray[Any]
 
@@ -21,37 +21,37 @@ _SAMPLES = 8
 def judge(steps: Steps) -> Verdict:
     """The readings that end a flat line."""
     p = steps.parameters
-    limited = (p["flat_suspect_n"] > 0) | (p["flat_fail_n"] > 0)
-    if not limited.any():
-        return Verdict({})
-    number = np.isfinite(steps.value)
-    fail = _flat(steps, p["flat_fail_n"], number)
-    suspect = _flat(steps, p["flat_suspect_n"], number) & ~fail
-    return Verdict({Test.FLAT_LINE_FAIL: fail, Test.FLAT_LINE_SUSPECT: suspect}, limited & number)
+    judged = None
+    if steps.judging:
+        judged = ((p["flat_suspect_n"] > 0) | (p["flat_fail_n"] > 0)) & np.isfinite(steps.value)
+    moved = np.abs(steps.value - steps.previous) >= p["flat_tolerance"]
+    rows = np.flatnonzero(~moved & np.isfinite(steps.value))
+    if not len(rows):  # the usual case: all of them moved
+        return Verdict({}, judged)
+    fail, suspect = _flat(steps, rows, "flat_fail_n"), _flat(steps, rows, "flat_suspect_n")
+    return Verdict({Test.FLAT_LINE_FAIL: fail, Test.FLAT_LINE_SUSPECT: suspect & ~fail}, judged)
 
 
-def _flat(steps: Steps, back_n: Array, number: Array) -> Array:
-    """Where the range of each value and the `back_n` before it is below the tolerance.
+def _flat(steps: Steps, rows: Array, back: str) -> Array:
+    """Where the range of each value and so many before it is below the tolerance; `rows`: those that may be flat.
 
-    Most readings are told from the one before, or from a few; only what is flat in those is looked at in full.
+    Most are told from a few values; only what is flat in those is looked at in full.
     """
-    flat = np.zeros(len(back_n), bool)
-    tolerance = steps.parameters["flat_tolerance"]
-    moved = np.abs(steps.value - steps.previous) >= tolerance
-    rows = np.flatnonzero((back_n > 0) & number & ~moved)
-    if not len(rows):
-        return flat
-    deepest = int(back_n[rows].max())
-    for lag in (
-        back_n[rows] * np.arange(_SAMPLES, -1, -1)[:, None] // _SAMPLES,
-        np.arange(deepest + 1)[:, None],
-    ):
-        reach = back_n[rows]
-        value, _ = steps.back(rows, np.minimum(lag, reach))
-        _, first = steps.back(rows, reach)
-        spread = np.fmax.reduce(value, axis=0) - np.fmin.reduce(value, axis=0)
-        rows = rows[(spread < tolerance[rows]) & (first > -(1 << 62))]
-        if not len(rows):
-            return flat
-    flat[rows] = True
+    flat = np.zeros(len(steps.value), bool)
+    back_n, tolerance = steps.parameters[back][rows], steps.parameters["flat_tolerance"][rows]
+    _, first = steps.back(rows, back_n)
+    keep = np.flatnonzero((back_n > 0) & (first != NEVER_MS))
+    if len(keep):
+        few = back_n[keep] * np.arange(_SAMPLES, -1, -1)[:, None] // _SAMPLES
+        keep = keep[_spread(steps, rows[keep], few) < tolerance[keep]]
+    if len(keep):
+        everything = np.minimum(np.arange(int(back_n[keep].max()) + 1)[:, None], back_n[keep])
+        keep = keep[_spread(steps, rows[keep], everything) < tolerance[keep]]
+    flat[rows[keep]] = True
     return flat
+
+
+def _spread(steps: Steps, rows: Array, lag: Array) -> Array:
+    """The range of the values `lag` back from each row; what is missing is passed over."""
+    value, _ = steps.back(rows, lag)
+    return np.asarray(np.fmax.reduce(value, axis=0) - np.fmin.reduce(value, axis=0))

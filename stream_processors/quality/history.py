@@ -18,7 +18,10 @@ class History:
     """Rings of (start, value, rev) by series, small integers."""
 
     def __init__(self) -> None:
-        self.newest = np.zeros(0, np.int64)  # per series: the start of its newest reading
+        self.newest = np.zeros(0, np.int64)  # per series: the start of its newest reading,
+        self.value = np.zeros(0)  # its value,
+        self.before = np.zeros(0, np.int64)  # the start of the one before,
+        self.before_value = np.zeros(0)  # and its value: what most rules want, at hand
         self._base = np.zeros(0, np.int64)  # per series: where its ring begins in the columns
         self._size = np.zeros(0, np.int64)  # per series: the ring's length; 0: it has none yet
         self._count = np.zeros(0, np.int64)  # per series: readings put in since the ring was laid out
@@ -31,7 +34,9 @@ class History:
         """Rings of at least `keep` (n) readings for `series` (n)."""
         more = int(series.max()) + 1 - len(self._size)
         if more > 0:
-            for name, empty in (("newest", NEVER_MS), ("_base", 0), ("_size", 0), ("_count", 0)):
+            for name in ("value", "before_value"):
+                setattr(self, name, np.concatenate((getattr(self, name), np.full(more, np.nan))))
+            for name, empty in (("newest", NEVER_MS), ("before", NEVER_MS), ("_base", 0), ("_size", 0), ("_count", 0)):
                 setattr(self, name, np.concatenate((getattr(self, name), np.full(more, empty, np.int64))))
         short = self._size[series] < keep
         if short.any():
@@ -53,6 +58,15 @@ class History:
         at = np.where(there, at, 0)
         return np.where(there, self._value[at], np.nan), np.where(there, self._start[at], NEVER_MS)
 
+    def append_one_each(self, series: Array, start: Array, value: Array, rev: Array) -> None:
+        """Put readings in that are newer than all of their series; one of each series."""
+        count = self._count[series]
+        at = self._base[series] + count % self._size[series]
+        self._start[at], self._value[at], self._rev[at] = start, value, rev
+        self._count[series] = count + 1
+        self.before[series], self.before_value[series] = self.newest[series], self.value[series]
+        self.newest[series], self.value[series] = start, value
+
     def append(self, series: Array, number: Array, total: Array, start: Array, value: Array, rev: Array) -> None:
         """Put readings in that are newer than all of their series; sorted by series and start.
 
@@ -60,11 +74,15 @@ class History:
         """
         size = self._size[series]
         fits = number >= total - size
-        at = (self._base[series] + (self._count[series] + number) % np.maximum(size, 1))[fits]
+        at = (self._base[series] + (self._count[series] + number) % size)[fits]
         self._start[at], self._value[at], self._rev[at] = start[fits], value[fits], rev[fits]
-        last = number == total - 1
-        self._count[series[last]] += total[last]
-        self.newest[series[last]] = start[last]
+        last = np.flatnonzero(number == total - 1)
+        of = series[last]
+        self._count[of] += total[last]
+        alone = total[last] == 1
+        self.before[of] = np.where(alone, self.newest[of], start[last - 1])
+        self.before_value[of] = np.where(alone, self.value[of], value[last - 1])
+        self.newest[of], self.value[of] = start[last], value[last]
 
     def insert(self, series: int, start: Array, value: Array, rev: Array) -> bool:
         """Put readings of one series where they belong; of several revs the highest stays. Whether anything changed."""
@@ -121,5 +139,7 @@ class History:
         at = self._base[series] + np.arange(count)
         self._start[at], self._value[at], self._rev[at] = rows
         self._count[series] = count
-        if count:
-            self.newest[series] = rows[0][-1]
+        for back, (of_start, of_value) in enumerate(((self.newest, self.value), (self.before, self.before_value)), 1):
+            there = count >= back
+            of_start[series] = rows[0][-back] if there else NEVER_MS
+            of_value[series] = rows[1][-back] if there else np.nan

@@ -1,5 +1,7 @@
 """The rules' parameters as columns: one row a series, made when the series is first seen."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ Array = npt.NDArray[Any]
 PARAMETERS = np.dtype(
     [
         ("evaluated", "?"),  # a rule that needs no other reading is set: passing it means something
+        ("sure_low", "f8"), ("sure_high", "f8"),  # a value in between is a number, in range and no sentinel
         ("fail_low", "f8"), ("fail_high", "f8"), ("suspect_low", "f8"), ("suspect_high", "f8"),
         ("sentinels", "f8", (MAX_SENTINELS,)),
         ("climate", "i4"),  # row in the table of climates; 0: none
@@ -29,18 +32,31 @@ PARAMETERS = np.dtype(
 )  # fmt: skip
 """A limit that is not set is one that nothing passes: infinite, or `NO_LIMIT_MS`."""
 
+_NAMES = PARAMETERS.names or ()
+_ALWAYS = frozenset({"not_a_number", "sentinel", "gross_range", "position"})  # these need no parameter, or look fast
+
 NO_LIMIT_MS = 1 << 62
+_HUGE = float(np.finfo(float).max)
 LEAST_KEPT = 2  # a spike is judged from the two readings before
 NO_CLIMATE = np.tile(np.array([-np.inf, np.inf, -np.inf, np.inf]), (12, 1))
 """A climate (12, 4): by month (January first) fail_low, fail_high, suspect_low, suspect_high."""
 
 
-def parameters(metric: Metric, span_s: int, position: Position | None = None) -> Array:
-    """The row (1) of a series; `span_s`: the time between its readings (0: not known). `climate` is left 0."""
+def parameters(
+    metric: Metric, span_s: int, position: Position | None = None, *, factor: float = 1.0, offset: float = 0.0
+) -> Array:
+    """The row (1) of a series; `span_s`: the time between its readings (0: not known). `factor` and `offset` take the
+    source's unit to the canonical one. `climate` is left 0.
+    """
     row = np.zeros(1, PARAMETERS)
     row["evaluated"] = bool(metric.fail or metric.suspect or metric.sentinels or position)
     row["fail_low"], row["fail_high"] = metric.fail or (-np.inf, np.inf)
     row["suspect_low"], row["suspect_high"] = metric.suspect or (-np.inf, np.inf)
+    sentinels = np.array(metric.sentinels) * factor + offset
+    low = max(row["fail_low"][0], row["suspect_low"][0], -_HUGE)
+    high = min(row["fail_high"][0], row["suspect_high"][0], _HUGE)
+    plausible = ((sentinels >= low) & (sentinels <= high)).any()
+    row["sure_low"], row["sure_high"] = (np.inf, -np.inf) if plausible else (low, high)
     row["sentinels"] = np.nan
     row["sentinels"][0, : len(metric.sentinels)] = metric.sentinels
     row["west"], row["south"], row["east"], row["north"] = position.bbox if position else (-180, -90, 180, 90)
@@ -66,6 +82,60 @@ def parameters(metric: Metric, span_s: int, position: Position | None = None) ->
         keep = max(keep, n)
     row["keep"] = keep
     return row
+
+
+class Table:
+    """The parameters of many series in columns, and which rules any of them has."""
+
+    def __init__(self) -> None:
+        self._columns: dict[str, Array] = {name: np.zeros(0, PARAMETERS[name]) for name in _NAMES}
+        self._columns["sentinels"] = np.zeros((0, MAX_SENTINELS))
+        self.uses: frozenset[str] = frozenset()
+
+    def append(self, rows: Array) -> None:
+        """Add series (structured rows of `PARAMETERS`)."""
+        for name in _NAMES:
+            self._columns[name] = np.concatenate((self._columns[name], rows[name]))
+        self.uses = self.uses | rules_used(rows)
+
+    def take(self, rows: Array) -> "Chosen":
+        """The parameters of n readings by their series' rows."""
+        return Chosen(self._columns, rows, self.uses)
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The parameters of n readings: `chosen["spike_fail"]` gathers that column."""
+
+    columns: Mapping[str, Array]
+    rows: Array
+    uses: frozenset[str]
+
+    def __getitem__(self, name: str) -> Array:
+        return self.columns[name][self.rows]
+
+    def take(self, rows: Array) -> "Chosen":
+        """Those of some of the readings."""
+        return Chosen(self.columns, self.rows[rows], self.uses)
+
+
+def of_rows(rows: Array) -> Chosen:
+    """The parameters of n readings that have a structured row each."""
+    return Chosen({name: rows[name] for name in _NAMES}, np.arange(len(rows)), rules_used(rows))
+
+
+def rules_used(rows: Array) -> frozenset[str]:
+    """The rules that have a parameter in any of these rows."""
+    used = {
+        "climatology": rows["climate"] > 0,
+        "clock": np.minimum(rows["ahead_ms"], rows["behind_ms"]) < NO_LIMIT_MS,
+        "spike": np.isfinite(np.minimum(rows["spike_suspect"], rows["spike_fail"])),
+        "rate_of_change": np.isfinite(np.minimum(rows["rate_suspect"], rows["rate_fail"])),
+        "flat_line": (rows["flat_suspect_n"] > 0) | (rows["flat_fail_n"] > 0),
+        "attenuated": rows["attenuated_n"] > 0,
+        "time_gap": np.minimum(rows["gap_suspect_ms"], rows["gap_fail_ms"]) < NO_LIMIT_MS,
+    }
+    return frozenset(name for name, mask in used.items() if mask.any()) | _ALWAYS
 
 
 def climate(metric: Metric) -> Array:

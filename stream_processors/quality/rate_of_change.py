@@ -13,14 +13,13 @@ from stream_processors.quality.columns import NEVER_MS, Steps, Verdict
 def judge(steps: Steps) -> Verdict:
     """The readings that changed too fast."""
     p = steps.parameters
-    limited = np.isfinite(np.minimum(p["rate_suspect"], p["rate_fail"]))
-    if not limited.any():
-        return Verdict({})
+    limit = np.minimum(p["rate_suspect"], p["rate_fail"])
+    judged = np.isfinite(limit) & np.isfinite(steps.value) if steps.judging else None
     known = steps.previous_start != NEVER_MS
     seconds = np.where(known, steps.start - steps.previous_start, 1000) / 1000
     rate = np.abs((steps.value - steps.previous) / seconds)
+    if not (rate > limit).any():
+        return Verdict({}, judged)
     fail = rate > p["rate_fail"]
-    return Verdict(
-        {Test.RATE_OF_CHANGE_FAIL: fail, Test.RATE_OF_CHANGE_SUSPECT: (rate > p["rate_suspect"]) & ~fail},
-        limited & np.isfinite(steps.value),
-    )
+    suspect = (rate > p["rate_suspect"]) & ~fail
+    return Verdict({Test.RATE_OF_CHANGE_FAIL: fail, Test.RATE_OF_CHANGE_SUSPECT: suspect}, judged)

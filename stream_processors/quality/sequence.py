@@ -19,6 +19,7 @@ import numpy.typing as npt
 from stream_processors.quality import STEP_TESTS, Judged, climatology, judge_steps
 from stream_processors.quality.columns import Steps
 from stream_processors.quality.history import History
+from stream_processors.quality.parameters import Chosen
 
 Array = npt.NDArray[Any]
 
@@ -40,8 +41,8 @@ _KEPT: dict[str, np.dtype[Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """n readings in the order of the log: `series` small integers, `parameters` the row of each; `judged` is what
-    the rules of `EACH` said. Values are NaN where there is none.
+    """n readings in the order of the log: `series` small integers that were expected; `judged` is what the rules of
+    `EACH` said. Values are NaN where there is none.
     """
 
     series: Array
@@ -51,7 +52,7 @@ class Batch:
     period_s: Array
     origin: Array
     received: Array
-    parameters: Array
+    parameters: Chosen
     judged: Judged
 
 
@@ -82,29 +83,37 @@ class Sequence:
         self._history = History()
         self._newest = np.zeros(0, NEWEST)
 
+    def expect(self, series: Array, keep: Array) -> None:
+        """These series (n) may come from now on, with `keep` (n) readings to remember of each."""
+        self._history.make_room(series, keep)
+        more = len(self._history.newest) - len(self._newest)
+        if more:
+            self._newest = np.concatenate((self._newest, np.zeros(more, NEWEST)))
+
     def take(self, batch: Batch) -> tuple[Judged, Amended | None]:
         """What all rules say of a batch, and what they say now of readings that came before it."""
-        n = len(batch.series)
-        history, p = self._history, batch.parameters
-        history.make_room(batch.series, p["keep"])
-        if len(self._newest) < len(history.newest):
-            self._newest = np.concatenate((self._newest, np.zeros(len(history.newest) - len(self._newest), NEWEST)))
-        tests, evaluated = batch.judged.tests.copy(), batch.judged.evaluated.copy()
+        history = self._history
+        order = np.arange(len(batch.series))
         late = batch.start <= history.newest[batch.series]
         if late.any():
             self._take_late(batch, np.flatnonzero(late))
-        order = np.lexsort((batch.rev, batch.start, batch.series)) if n > 1 else np.zeros(1, np.int64)
-        order = _in_order(order, batch, late)
+            order = order[~late]
         if not len(order):
-            return Judged(tests, evaluated), None
-        ordered = _Ordered(history, batch.series[order], batch.start[order], batch.value[order], p[order])
-        own, previous = ordered.judge()
+            return batch.judged, None
+        ordered = _Ordered(history, batch.series[order], batch.start[order], batch.value[order], batch.rev[order])
+        if ordered.order is not None:
+            order = order[ordered.order]
+        own, previous = ordered.judge(batch.parameters.take(order))
+        tests, evaluated = batch.judged.tests.copy(), batch.judged.evaluated.copy()
         tests[order] |= own.tests
         evaluated[order] |= own.evaluated
         amended = self._amend(order, ordered, previous)
+        newest = order if ordered.alone else order[ordered.number == ordered.total - 1]
+        self._remember(batch, newest, tests[newest], evaluated[newest])
+        if ordered.alone:
+            history.append_one_each(ordered.series, ordered.start, ordered.value, batch.rev[order])
+            return Judged(tests, evaluated), amended
         inside = np.flatnonzero(ordered.number > 0)
-        newest = np.flatnonzero(ordered.number == ordered.total - 1)
-        self._remember(batch, order[newest], tests[order[newest]], evaluated[order[newest]])
         tests[order[inside - 1]] |= previous.tests[inside]
         evaluated[order[inside - 1]] |= previous.evaluated[inside]
         history.append(ordered.series, ordered.number, ordered.total, ordered.start, ordered.value, batch.rev[order])
@@ -123,11 +132,10 @@ class Sequence:
 
     def _amend(self, order: Array, ordered: "_Ordered", previous: Judged) -> Amended | None:
         """The newest readings of earlier batches, where the first of this batch says something new of them."""
-        first = np.flatnonzero(
-            (ordered.number == 0) & (previous.tests != 0) | (ordered.number == 0) & previous.evaluated
-        )
-        if not len(first):
+        says = previous.evaluated | (previous.tests != 0)
+        if not says.any():
             return None
+        first = np.flatnonzero(says & (ordered.number == 0))
         series = ordered.series[first]
         known = self._newest[series]
         now = Judged(known["tests"] | previous.tests[first], known["evaluated"] | previous.evaluated[first])
@@ -159,35 +167,55 @@ class Sequence:
                     at = np.array([row])
                     self._remember(batch, at, batch.judged.tests[at], batch.judged.evaluated[at])
             start, value, _ = history.rows(series)
-            p = np.repeat(batch.parameters[rows[:1]], len(start))
-            again, _ = _Ordered(History(), np.zeros(len(start), np.int64), start, value, p).judge()
+            alone = _one_stretch(np.zeros(len(start), np.int64), start, value)
+            again, _ = alone.judge(batch.parameters.take(np.repeat(rows[:1], len(start))))
             known = self._newest[series]
             known["tests"] = (known["tests"] & _EACH_TESTS) | again.tests[-1]
             known["evaluated"] = known["each"] | again.evaluated[-1]
 
 
 class _Ordered:
-    """n readings sorted by series and start, newer than what `history` has of their series."""
+    """n readings sorted by series and start, newer than what `history` has of their series.
 
-    def __init__(self, history: History, series: Array, start: Array, value: Array, parameters: Array) -> None:
-        self.series, self.start, self.value = series, start, value
-        self._history, self._parameters = history, parameters
+    `alone`: each is the only one of its series, and the order is the given one; else `order` says which of the given
+    ones these are: sorted, and of several revs of one reading the highest only. `number` (n): which reading of its
+    series it is here, from 0; `total` (n): of how many.
+    """
+
+    def __init__(self, history: History, series: Array, start: Array, value: Array, rev: Array | None) -> None:
+        self._history = history
         n = len(series)
-        first = np.ones(n, bool)
-        first[1:] = series[1:] != series[:-1]
-        at = np.arange(n)
-        begin = np.flatnonzero(first)
-        self.number = at - np.maximum.accumulate(np.where(first, at, 0))
-        self.total = np.repeat(np.diff(np.append(begin, n)), np.diff(np.append(begin, n)))
-        history.make_room(series, parameters["keep"])
+        self.alone = n == 1 or _are_distinct(series, len(history.newest))
+        self.order: Array | None = None
+        if not self.alone and rev is not None:
+            self.order = _sorted(series, start, rev)
+            series, start, value = series[self.order], start[self.order], value[self.order]
+            n = len(series)
+        self.series, self.start, self.value = series, start, value
+        self.number, self.total = np.zeros(n, np.int64), np.ones(n, np.int64)
+        if not self.alone:
+            first = np.ones(n, bool)
+            first[1:] = series[1:] != series[:-1]
+            begin = np.flatnonzero(first)
+            length = np.diff(np.append(begin, n))
+            self.number = np.arange(n) - np.repeat(begin, length)
+            self.total = np.repeat(length, length)
 
-    def judge(self) -> tuple[Judged, Judged]:
+    def judge(self, parameters: Chosen) -> tuple[Judged, Judged]:
         """What the rules of order say of each, and of the one before each."""
-        everything = np.arange(len(self.series))
-        previous, previous_start = self.back(everything, np.ones(1, np.int64))
-        before, before_start = self.back(everything, np.full(1, 2))
+        history, series = self._history, self.series
+        previous, before = history.value[series], history.before_value[series]
+        previous_start, before_start = history.newest[series], history.before[series]
+        if not self.alone:
+            one, two = np.flatnonzero(self.number > 0), np.flatnonzero(self.number > 1)
+            before[one], before_start[one] = previous[one], previous_start[one]  # right of the second one here
+            previous[one], previous_start[one] = self.value[one - 1], self.start[one - 1]
+            before[two], before_start[two] = self.value[two - 2], self.start[two - 2]
+        judging = not parameters["evaluated"].all()
         return judge_steps(
-            Steps(self.value, self.start, self._parameters, previous, previous_start, before, before_start, self.back)
+            Steps(
+                self.value, self.start, parameters, previous, previous_start, before, before_start, self.back, judging
+            )
         )
 
     def back(self, rows: Array, lag: Array) -> tuple[Array, Array]:
@@ -201,27 +229,38 @@ class _Ordered:
         return np.where(inside, self.value[at], value), np.where(inside, self.start[at], start)
 
 
-def _in_order(order: Array, batch: Batch, late: Array) -> Array:
-    """The rows that are newer than all before; of several revs of one reading, the highest."""
-    if late.any():
-        order = order[~late[order]]
-    if len(order) > 1:
-        series, start = batch.series[order], batch.start[order]
-        superseded = np.zeros(len(order), bool)
-        superseded[:-1] = (series[1:] == series[:-1]) & (start[1:] == start[:-1])
-        if superseded.any():
-            order = order[~superseded]
-    return order
+def _are_distinct(series: Array, known: int) -> bool:
+    place = np.arange(len(series))
+    last = np.empty(known, np.int64)
+    last[series] = place
+    return bool((last[series] == place).all())
 
 
-def judge_again(series: Array, start: Array, value: Array, tests: Array, parameters: Array, climates: Array) -> Judged:
+def _sorted(series: Array, start: Array, rev: Array) -> Array:
+    """The rows by series and start; of several revs of one reading, the highest."""
+    order = np.lexsort((rev, start, series))
+    series, start = series[order], start[order]
+    superseded = (series[1:] == series[:-1]) & (start[1:] == start[:-1])
+    return np.asarray(order[np.append(~superseded, True)])
+
+
+def _one_stretch(series: Array, start: Array, value: Array) -> _Ordered:
+    """Sorted readings of series (0, 1, ...) that have nothing before them."""
+    history = History()
+    if len(series):
+        distinct = np.unique(series)
+        history.make_room(distinct, np.ones(len(distinct), np.int64))
+    return _Ordered(history, series, start, value, None)
+
+
+def judge_again(series: Array, start: Array, value: Array, tests: Array, parameters: Chosen, climates: Array) -> Judged:
     """What the rules say of stored readings, sorted by series and start; `tests` is what was stored of them.
 
     The rules of `EACH` are not asked again, for they saw what the source sent. The first `keep` readings of a stretch
     lack what is before them and its last one lacks the next: the caller loads so many more and leaves them out.
     """
-    ordered = _Ordered(History(), series, start, value, parameters)
-    own, previous = ordered.judge()
+    ordered = _one_stretch(series, start, value)
+    own, previous = ordered.judge(parameters)
     inside = np.flatnonzero(ordered.number > 0)
     own.tests[inside - 1] |= previous.tests[inside]
     own.evaluated[inside - 1] |= previous.evaluated[inside]

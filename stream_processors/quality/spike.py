@@ -17,16 +17,17 @@ from stream_processors.quality.columns import NEVER_MS, Steps, Verdict
 def judge(steps: Steps) -> Verdict:
     """Of each reading's PREVIOUS one: whether it is a spike."""
     p = steps.parameters
-    if not np.isfinite(p["spike_suspect"]).any() and not np.isfinite(p["spike_fail"]).any():
-        return Verdict({})
-    height = np.abs(steps.previous - (steps.before + steps.value) / 2)
-    if (by_step := p["spike_by_step"]).any():
-        up, down = steps.previous - steps.before, steps.previous - steps.value
-        smaller = np.where(up * down > 0, np.minimum(np.abs(up), np.abs(down)), 0.0)
-        height = np.where(by_step & np.isfinite(height), smaller, height)
+    by_step, limit = p["spike_by_step"], np.minimum(p["spike_suspect"], p["spike_fail"])
+    up, down = steps.previous - steps.before, steps.previous - steps.value
+    smaller = np.minimum(np.abs(up), np.abs(down))
+    smaller[up * down < 0] = 0.0
+    height = smaller
+    if not by_step.all():
+        height = np.where(by_step, smaller, np.abs(steps.previous - (steps.before + steps.value) / 2))
+    judged = None
+    if steps.judging:
+        judged = np.isfinite(limit) & (steps.before_start != NEVER_MS) & np.isfinite(up) & np.isfinite(down)
+    if not (height > limit).any():
+        return Verdict({}, judged)
     fail = height > p["spike_fail"]
-    judged = np.isfinite(np.minimum(p["spike_suspect"], p["spike_fail"])) & (steps.before_start != NEVER_MS)
-    return Verdict(
-        {Test.SPIKE_FAIL: fail, Test.SPIKE_SUSPECT: (height > p["spike_suspect"]) & ~fail},
-        judged & np.isfinite(height),
-    )
+    return Verdict({Test.SPIKE_FAIL: fail, Test.SPIKE_SUSPECT: (height > p["spike_suspect"]) & ~fail}, judged)

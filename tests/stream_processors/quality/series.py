@@ -15,7 +15,7 @@ from schemas.datasets import Metric, Position
 from schemas.readings import Origin, Readings
 from stream_processors.quality import Judged, judge_each
 from stream_processors.quality.columns import Columns
-from stream_processors.quality.parameters import NO_CLIMATE, climate, parameters
+from stream_processors.quality.parameters import NO_CLIMATE, climate, of_rows, parameters
 from stream_processors.quality.sequence import Amended, Batch, Sequence
 
 Array = npt.NDArray[Any]
@@ -54,7 +54,9 @@ def each(metric: Metric, of: Rows, **columns: Any) -> tuple[Judged, Array]:
         "source_value": of.value, "period_s": np.zeros(n, np.int32), "received": of.start, "live": np.ones(n, bool),
         "lon": None, "lat": None,
     } | columns  # fmt: skip
-    return judge_each(Columns(value=of.value, start=of.start, parameters=np.repeat(row, n), climates=climates, **given))
+    return judge_each(
+        Columns(value=of.value, start=of.start, parameters=of_rows(np.repeat(row, n)), climates=climates, **given)
+    )
 
 
 def judge(metric: Metric, of: Rows, sequence: Sequence | None = None) -> tuple[Judged, Amended | None]:
@@ -63,9 +65,11 @@ def judge(metric: Metric, of: Rows, sequence: Sequence | None = None) -> tuple[J
     n = len(value)
     batch = Batch(
         of.series, of.start, value, of.rev, np.zeros(n, np.int32), np.zeros(n, np.uint8), of.start,
-        np.repeat(table(metric)[0], n), judged,
+        of_rows(np.repeat(table(metric)[0], n)), judged,
     )  # fmt: skip
-    return (sequence or Sequence()).take(batch)
+    sequence = sequence or Sequence()
+    sequence.expect(batch.series, batch.parameters["keep"])
+    return sequence.take(batch)
 
 
 def flags(metric: Metric, start: Any, value: Any) -> Array:

@@ -35,7 +35,8 @@ def test_gross_range_has_its_ends_in_the_span() -> None:
 
 def test_a_sentinel_is_compared_in_the_sources_unit_and_leaves_no_value() -> None:
     metric = Metric(fail=(0, 10), sentinels=(-999, 65535))
-    judged, value = each(metric, rows(AUGUST, [5.0, 6.0, 7.0]), source_value=np.array([-999.0, 41.0, 65535.0]))
+    source = np.array([-999.0, 41.0, 65535.0])  # degrees Fahrenheit
+    judged, value = each(metric, rows(AUGUST, (source - 32) / 1.8), source_value=source)
     assert judged.tests.tolist() == [Test.SENTINEL, 0, Test.SENTINEL]
     assert judged.flag().tolist() == [9, 1, 9]
     assert [math.isnan(v) for v in value] == [True, False, True]

@@ -10,6 +10,7 @@ from schemas.datasets import Metric
 from schemas.quality import Attenuated, FlatLine, RateOfChange, Season, Spike, TimeGap
 from stream_processors.quality.again import Stretch, changed
 from stream_processors.quality.history import History
+from stream_processors.quality.parameters import of_rows
 from stream_processors.quality.sequence import Sequence
 from tests.stream_processors.quality.series import Rows as Log
 from tests.stream_processors.quality.series import each, flags, judge, rows, table
@@ -68,7 +69,9 @@ class Stored:
         value, _, flag, tests = (np.array(c) for c in zip(*(self.rows[k] for k in keys), strict=True))
         touched = np.array([k in self.marks for k in keys])
         row, climates = table(self.metric)
-        stretch = Stretch(series, start, value, flag, tests.astype(np.uint32), touched, np.repeat(row, len(keys)))
+        stretch = Stretch(
+            series, start, value, flag, tests.astype(np.uint32), touched, of_rows(np.repeat(row, len(keys)))
+        )
         for i, new_flag, new_tests in zip(*changed(stretch, climates), strict=True):
             was = self.rows[keys[i]]
             self.rows[keys[i]] = (was[0], was[1], int(new_flag), int(new_tests))
