@@ -22,6 +22,7 @@ COMMANDS = {
     "sensors": "sensors",
     "import": "imports",
     "index": "index",
+    "qc": "qc",
     "dead-letters": "dead_letters",
 }
 GROUPS = {

@@ -38,13 +38,14 @@ _MISSING_MS = np.iinfo(np.int64).min
 @dataclass(frozen=True, slots=True)
 class Converted:
     """What became of a chunk: readings in the order of the rows, what was refused, how many rows the map leaves out
-    (`only`, and metrics it does not name), how many cells are empty.
+    (`only`, and metrics it does not name), how many cells are empty. `rows`: the row of the chunk of each reading.
     """
 
     readings: Readings
     refused: list[Refused]
     left_out: int
     empty: int
+    rows: Array
 
 
 class Converter:
@@ -76,7 +77,7 @@ class Converter:
         table = table[~late & ~early]
         made = self._readings(job, table, sensors, now_ms) if len(table) else EMPTY
         refused = sorted([*chunk.refused, *job.refused], key=lambda r: r.row)
-        return Converted(made, refused, int(job.left_out.sum()), job.empty)
+        return Converted(made, refused, int(job.left_out.sum()), job.empty, table["row"].copy())
 
     def _readings(self, job: "_Job", table: Array, sensors: list[str], now_ms: int) -> Readings:
         return readings(
