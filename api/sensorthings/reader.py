@@ -1,7 +1,7 @@
 """A request answered: path and options to statements, rows to the body that the standard describes."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -22,10 +22,12 @@ from api.sensorthings import asked as asking
 from api.sensorthings import paths
 from api.sensorthings.about import about
 from api.sensorthings.asked import Asked
+from api.sensorthings.beginnings import Beginnings
 from api.sensorthings.paths import Resource, no_such
 from api.sensorthings.syntax import Options
 from schemas.datasets import Dataset
 
+Rows = Sequence[tuple[Any, ...]]
 KIND = "sensorthings"
 _json = msgspec.json.Encoder()
 
@@ -44,6 +46,7 @@ class Reader:
         self._pool = pool
         self._cursors = cursors
         self._max_top = max_top
+        self._beginnings = Beginnings()
         self._about = lru_cache(16)(lambda site: _json.encode(about(datasets, site)).decode())
 
     async def answer(self, path: str, items: Sequence[tuple[str, str]], site: str, root: str, now_ms: int) -> Body:
@@ -59,9 +62,16 @@ class Reader:
                 stored = geometry.Stored()
                 if _any_geometry(asked.options):
                     stored = await run.stored_geometries(connection)
-                answer = _Answer(
-                    connection, resource, asked, lambda: Builder(root, self._about(site), now, stored, self._max_top)
-                )
+                mark = self._beginnings.mark
+
+                def builder() -> Builder:
+                    return Builder(root, self._about(site), mark, now, stored, self._max_top)
+
+                async def rows(statement: str, values: Mapping[str, Any]) -> Rows:
+                    found = await run.fetch(connection, statement, values)
+                    return [(await self._beginnings.put_in(connection, row[0], now_ms), *row[1:]) for row in found]
+
+                answer = _Answer(connection, resource, asked, builder, rows)
                 if resource.many:
                     url = f"{root}/{quote(path.strip('/'), safe=_SAFE)}"
                     return await answer.collection(url, items, self._cursors)
@@ -77,11 +87,21 @@ _SAFE = "$()',:;/@*="
 
 
 class _Answer:
-    def __init__(self, connection: run.Connection, resource: Resource, asked: Asked, builder: Any) -> None:
+    """`rows` gives what a statement of `builder` finds."""
+
+    def __init__(
+        self,
+        connection: run.Connection,
+        resource: Resource,
+        asked: Asked,
+        builder: Callable[[], Builder],
+        rows: Callable[[str, Mapping[str, Any]], Awaitable[Rows]],
+    ) -> None:
         self._connection = connection
         self._resource = resource
         self._asked = asked
         self._new_builder = builder
+        self._rows = rows
 
     # -- one entity ---------------------------------------------------------------------------------------------
 
@@ -92,9 +112,9 @@ class _Answer:
             options = Options(select=(("@iot.selfLink",),))
         elif resource.names:
             options = Options(select=((resource.names[0],),))
-        builder: Builder = self._new_builder()
-        statement = builder.rows(resource.steps, replace(options, top=1), None, False)
-        rows = await run.fetch(self._connection, statement, builder.parameters.values)
+        builder = self._new_builder()
+        statement = builder.entity(resource.steps, options)
+        rows = await self._rows(statement, builder.parameters.values)
         if not rows:
             step = resource.steps[-1]
             name = step.entity.singular if step.key is None else f"{step.entity.singular} with the id {step.key!r}"
@@ -112,39 +132,37 @@ class _Answer:
         )
         digest = _digest(url, items)
         after = _after(cursors, asked.token, digest)
-        builder: Builder = self._new_builder()
+        builder = self._new_builder()
         top = builder.top(options)
-        statement = builder.rows(steps, options, after, asked.data_array)
-        rows = await run.fetch(self._connection, statement, builder.parameters.values)
-        if not rows and len(steps) > 1:
+        statement = builder.page(steps, options, after, asked.data_array)
+        rows = await self._rows(statement, builder.parameters.values)
+        found = rows[0][1] if rows else 0
+        if not found and len(steps) > 1:
             await self._check_parents()
         count = await self._count() if options.count else None
-        next_link = None
-        if top and len(rows) > top:
-            rows = rows[:top]
-            keys = rows[-1][2 if asked.data_array else 1 :]
+        head = b"" if count is None else b'"@iot.count": %d, ' % count
+        if top and found > top:
+            keys = rows[0][4 if asked.data_array else 2 :]
             token = cursors.encode(KIND, {"query": digest, "after": [_pack(value) for value in keys]})
             kept = [(name, value) for name, value in items if name not in ("$skip", "$skiptoken")]
-            next_link = f"{url}?{urlencode([*kept, ('$skiptoken', token)], quote_via=quote, safe=_SAFE)}"
-        rows = rows[:top]
+            link = f"{url}?{urlencode([*kept, ('$skiptoken', token)], quote_via=quote, safe=_SAFE)}"
+            head += b'"@iot.nextLink": ' + _json.encode(link) + b", "
         if asked.data_array:
-            value = _data_arrays(rows, components(steps[-1].entity, options), url.partition("/v1.1/")[0] + "/v1.1")
+            root = url.partition("/v1.1/")[0] + "/v1.1"
+            value = _data_arrays(rows, components(steps[-1].entity, options), root)
         else:
-            value = ", ".join(row[0] for row in rows).encode()
-        head = b"" if count is None else b'"@iot.count": %d, ' % count
-        if next_link is not None:
-            head += b'"@iot.nextLink": ' + _json.encode(next_link) + b", "
+            value = rows[0][0].encode()
         return Body(b"{" + head + b'"value": [' + value + b"]}")
 
     async def _count(self) -> int:
-        builder: Builder = self._new_builder()
+        builder = self._new_builder()
         statement = builder.count(self._resource.steps, self._asked.options)
         rows = await run.fetch(self._connection, statement, builder.parameters.values)
         return int(rows[0][0]) if rows else 0
 
     async def _check_parents(self) -> None:
         """Nothing was found: is it that the entity is not there to which it would belong?"""
-        builder: Builder = self._new_builder()
+        builder = self._new_builder()
         before = self._resource.steps[:-1]
         if not await run.fetch(self._connection, builder.exists(before), builder.parameters.values):
             raise no_such(f"There is no {before[-1].entity.singular} with the id {before[-1].key!r} here.")
@@ -171,17 +189,14 @@ def _property(resource: Resource, text: str) -> Body:
     return Body(shown.encode(), "text/plain; charset=utf-8")
 
 
-def _data_arrays(rows: Sequence[tuple[Any, ...]], names: list[str], root: str) -> bytes:
-    """The rows by Datastream, in the order in which each first comes."""
-    groups: dict[int, list[str]] = {}
-    for text, datastream, *_ in rows:
-        groups.setdefault(datastream, []).append(text)
+def _data_arrays(rows: Rows, names: list[str], root: str) -> bytes:
+    """A Datastream's rows behind each other, with the names of the columns."""
     head = _json.encode(names)
     return b", ".join(
-        b'{"Datastream@iot.navigationLink": ' + _json.encode(f"{root}/Datastreams({key})")
-        + b', "components": ' + head + b', "dataArray@iot.count": %d' % len(texts)
-        + b', "dataArray": [' + ", ".join(texts).encode() + b"]}"
-        for key, texts in groups.items()
+        b'{"Datastream@iot.navigationLink": ' + _json.encode(f"{root}/Datastreams({datastream})")
+        + b', "components": ' + head + b', "dataArray@iot.count": %d' % own
+        + b', "dataArray": [' + text.encode() + b"]}"
+        for text, _, datastream, own, *_ in rows
     )  # fmt: skip
 
 

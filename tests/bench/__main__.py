@@ -16,7 +16,7 @@ from rich.table import Table
 from deploy.local.tools import ROOT
 from schemas.settings import Settings
 from tests import servers
-from tests.bench import chain, gateway, local, stream
+from tests.bench import chain, gateway, local, sensorthings, stream
 from tests.bench.figure import Figure
 from tests.service_stack import ServiceStack, port_block, unique_settings
 
@@ -55,11 +55,17 @@ def _latency() -> Iterator[Figure]:
         yield from chain.latency(stack)
 
 
+def _sensorthings() -> Iterator[Figure]:
+    with services(*SERVICES) as stack:
+        yield from sensorthings.measure(stack)
+
+
 FIGURES: dict[str, Callable[[], Iterator[Figure]]] = {
     "gateway": _gateway,
     "chain": _rates,
     "latency": _latency,
     "stream": stream.measure,
+    "sensorthings": _sensorthings,
     "local": local.measure,
 }
 

@@ -1,6 +1,7 @@
 """Statements of SensorThings on a connection, and the stored geometries."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -16,10 +17,30 @@ _GEOMETRIES = {
 }
 
 
-async def fetch(connection: Connection, statement: str, values: Mapping[str, Any]) -> Sequence[tuple[Any, ...]]:
+async def fetch(
+    connection: Connection, statement: str, values: Mapping[str, Any] | Sequence[Any]
+) -> Sequence[tuple[Any, ...]]:
     """The rows of a statement; PostgreSQL keeps its plan, for the same question comes again with other values."""
-    cursor = await connection.execute(statement.encode(), values, prepare=True)
-    return await cursor.fetchall()
+    connection.prepare_threshold = 0  # the pool's other statements are planned for their values
+    try:
+        cursor = await connection.execute(statement.encode(), values, prepare=True)
+        return await cursor.fetchall()
+    finally:
+        connection.prepare_threshold = None
+
+
+_FIRST = """
+    SELECT s.series, r.start, r.period_s
+    FROM unnest(%s::integer[]) AS s (series)
+    CROSS JOIN LATERAL (
+        SELECT start, period_s FROM readings WHERE series = s.series ORDER BY start LIMIT 1
+    ) AS r"""
+
+
+async def first_readings(connection: Connection, series: Sequence[int]) -> dict[int, tuple[datetime, datetime]]:
+    """Start and end of the first reading of each series that has one."""
+    rows = await fetch(connection, _FIRST, (list(series),))
+    return {key: (start, start + timedelta(seconds=period_s)) for key, start, period_s in rows}
 
 
 async def stored_geometries(connection: Connection) -> geometry.Stored:

@@ -43,43 +43,75 @@ class Chosen:
 
 
 class Builder:
-    """Makes one statement: `rows` or `count`, then `parameters.values`."""
+    """Makes one statement, then `parameters.values`."""
 
-    def __init__(self, base: str, about: Any, now: Any, stored: geometry.Stored, max_top: int) -> None:
-        self.parameters = Parameters({"base": base, "about": about, "now": now})
+    def __init__(self, base: str, about: str, mark: str, now: datetime, stored: geometry.Stored, max_top: int) -> None:
+        self.parameters = Parameters({"base": base, "about": about, "mark": mark, "now": now})
         self._stored = stored
         self._max_top = max_top
         self._expanded = 0
+        day = (now - timedelta(days=1)).date()
+        self._recent = f"'{day:%Y-%m-%d}T00:00:00Z'::timestamptz"  # no parameter: it is for the planner
 
     # -- statements ---------------------------------------------------------------------------------------------
 
-    def rows(self, steps: Sequence[Step], options: Options, after: Sequence[Any] | None, components: bool) -> str:
-        """One row an entity: its JSON, then the order's keys. One more than `$top` are asked for.
-
-        With `components`: the values as a JSON array and, before the keys, the Datastream's link.
-        """
-        source, alias, conditions, fixed = self._source(steps)
+    def entity(self, steps: Sequence[Step], options: Options) -> str:
+        """The JSON of one entity; no row where there is none."""
+        source, _, alias, conditions = self._source(steps)
         entity = steps[-1].entity
+        chosen = self._choose(entity, alias, options, conditions)
+        inner = self._select(entity, alias, chosen, f"{alias}.*", 1, 0)
+        shown = self._json(entity, alias, options, 0)
+        return self._finish(f"SELECT {shown} FROM {_lateral(source)}{self._from(entity, alias, inner, shown)}")
+
+    def page(self, steps: Sequence[Step], options: Options, after: Sequence[Any] | None, components: bool) -> str:
+        """One row for a page: its entities' JSON with commas between them, how many there are (one more than `$top`
+        where another page follows), and the last one's values of the keys of the order.
+
+        With `components`: one row a Datastream, in the order in which each comes first, the values as JSON arrays,
+        its id, and how many are its own; how many there are and the keys are those of the page.
+        """
+        source, before, alias, conditions = self._source(steps)
+        entity, top = steps[-1].entity, self.top(options)
+        fixed = steps[-1].navigation.fixes if steps[-1].navigation else ()
         chosen = self._choose(entity, alias, options, conditions, fixed)
         if after is not None:
             chosen.conditions.append(self._after(chosen.keys, after))
         columns = "".join(f", {key.sql} AS k{i}" for i, key in enumerate(chosen.keys))
-        inner = self._select(entity, alias, chosen, f"{alias}.*{columns}", self.top(options) + 1, options.skip or 0)
+        inner = self._newest(steps[-1].navigation, before, alias, chosen, options, top + 1)
+        inner = inner or self._select(entity, alias, chosen, f"{alias}.*{columns}", top + 1, options.skip or 0)
         shown = self._array(entity, alias, options) if components else self._json(entity, alias, options, 0)
-        keys = "".join(f", {alias}.k{i}" for i in range(len(chosen.keys)))
-        return f"SELECT {shown}{keys} FROM {source}{' CROSS JOIN LATERAL ' if source else ''}({inner}) AS {alias}"
+        keys = [f"k{i}" for i in range(len(chosen.keys))]
+        found = (
+            f"SELECT CASE WHEN {alias}.n <= {top:d} THEN {shown} END AS j, {alias}.n, {_columns(alias, keys)}"
+            f"{f', {alias}.datastream' if components else ''}"
+            f" FROM {_lateral(source)}{self._from(entity, alias, _numbered(inner), shown)}"
+        )
+        if components:
+            last = "".join(f", (array_agg({key}) FILTER (WHERE n = {top:d}) OVER w)[1] AS {key}" for key in keys)
+            found = f"SELECT j, n, datastream, count(*) OVER w AS many{last} FROM ({found}) AS one WINDOW w AS ()"
+            last = ", ".join(f"(array_agg({key}))[1]" for key in keys)
+            return self._finish(
+                f"SELECT string_agg(j, ', ' ORDER BY n), min(many), datastream, count(*), {last}"
+                f" FROM ({found}) AS found WHERE n <= {top:d} GROUP BY datastream ORDER BY min(n)"
+            )
+        last = "".join(f", (array_agg({key}) FILTER (WHERE n = {top:d}))[1]" for key in keys)
+        return self._finish(f"SELECT coalesce(string_agg(j, ', '), ''), count(*){last} FROM ({found}) AS found")
 
     def count(self, steps: Sequence[Step], options: Options) -> str:
         """How many there are without `$top` and `$skip`."""
-        source, alias, conditions, fixed = self._source(steps)
-        chosen = self._choose(steps[-1].entity, alias, replace(options, orderby=()), conditions, fixed)
+        source, _, alias, conditions = self._source(steps)
+        chosen = self._choose(steps[-1].entity, alias, replace(options, orderby=()), conditions)
         return f"SELECT {self._count(steps[-1].entity, alias, chosen)}" + (f" FROM {source}" if source else "")
 
     def exists(self, steps: Sequence[Step]) -> str:
         """Whether the entity is there."""
-        source, alias, conditions, _ = self._source(steps)
+        source, _, alias, conditions = self._source(steps)
         before = f"{source} CROSS JOIN " if source else ""
         return f"SELECT FROM {before}{steps[-1].entity.relation} AS {alias} WHERE {_all(conditions)} LIMIT 1"
+
+    def _finish(self, statement: str) -> str:
+        return statement.replace("{recent}", self._recent)
 
     def top(self, options: Options) -> int:
         """How many a page holds."""
@@ -87,8 +119,8 @@ class Builder:
 
     # -- rows -----------------------------------------------------------------------------------------------------
 
-    def _source(self, steps: Sequence[Step]) -> tuple[str, str, list[str], tuple[str, ...]]:
-        """The steps before the last as FROM, the last one's alias and conditions, and what of it they fix."""
+    def _source(self, steps: Sequence[Step]) -> tuple[str, str, str, list[str]]:
+        """The steps before the last as FROM and the alias of the last of them; the last one's alias and conditions."""
         source = before = ""
         for step in steps[:-1]:
             alias, conditions = self._step(step, before)
@@ -98,8 +130,7 @@ class Builder:
                 source = f"(SELECT * FROM {step.entity.relation} AS {alias} WHERE {_all(conditions)}) AS {alias}"
             before = alias
         alias, conditions = self._step(steps[-1], before)
-        navigation = steps[-1].navigation
-        return source, alias, conditions, navigation.fixes if navigation else ()
+        return source, before, alias, conditions
 
     def _step(self, step: Step, before: str) -> tuple[str, list[str]]:
         alias = self.parameters.alias()
@@ -149,9 +180,36 @@ class Builder:
     def _select(self, entity: Entity, alias: str, chosen: Chosen, columns: str, limit: int, skip: int) -> str:
         order = ", ".join(f"{key.sql}{' DESC' if key.descending else ''}" for key in chosen.keys)
         return (
-            f"SELECT {columns} FROM {entity.relation} AS {alias} {' '.join(chosen.joins)} "
+            f"SELECT {columns}{_links(entity, alias)} FROM {entity.relation} AS {alias} {' '.join(chosen.joins)} "
             f"WHERE {_all(chosen.conditions)} ORDER BY {order} LIMIT {limit:d} OFFSET {skip:d}"
         )
+
+    def _newest(
+        self, navigation: Navigation | None, before: str, alias: str, chosen: Chosen, options: Options, limit: int
+    ) -> str:
+        """The newest readings of a series, nothing else asked: from the last chunks, the rest only where they have
+        too few. Empty for another question. Chunks of years need not even be planned.
+        """
+        plain = not chosen.joins and len(chosen.conditions) == 1 and not options.skip
+        if (
+            navigation is None
+            or not navigation.series
+            or not plain
+            or chosen.keys != [Key(f"{alias}.start", True, True)]
+        ):
+            return ""
+        series = bind(navigation.series, before)
+        recent = f"SELECT * FROM readings WHERE series = {series} AND start >= {{recent}} ORDER BY start DESC"
+        older = f"SELECT * FROM sta_readings_before({series}, {{recent}}, {limit:d})"
+        return (
+            f"SELECT {alias}.*, {alias}.start AS k0{_links(ENTITIES[navigation.target], alias)} FROM ("
+            f"SELECT r.*, {before}.id AS datastream, {before}.thing"
+            f" FROM (({recent} LIMIT {limit:d}) UNION ALL ({older})) AS r) AS {alias} LIMIT {limit:d}"
+        )
+
+    def _from(self, entity: Entity, alias: str, inner: str, shown: str) -> str:
+        beside = f" LEFT JOIN LATERAL ({bind(entity.beside, alias)}) AS {alias}_beside ON true"
+        return f"({inner}) AS {alias}" + (beside if f"{alias}_beside." in shown else "")
 
     def _count(self, entity: Entity, alias: str, chosen: Chosen) -> str:
         return (
@@ -184,36 +242,37 @@ class Builder:
     # -- JSON -----------------------------------------------------------------------------------------------------
 
     def _json(self, entity: Entity, alias: str, options: Options, depth: int) -> str:
-        fields = self._fields(entity, alias, options)
-        text = f"json_build_object({', '.join(f'{_literal(name)}, {sql}' for name, sql in fields)})::text"
-        if not options.expand:
-            return text
-        if depth >= MAX_EXPAND_DEPTH:
+        if options.expand and depth >= MAX_EXPAND_DEPTH:
             raise bad_parameter("$expand", f"it is deeper than {MAX_EXPAND_DEPTH} levels", "Ask for less at once.")
-        parts = [self._expand(entity, alias, item, depth + 1) for item in _merged(options.expand)]
-        return f"left({text}, -1) || ', ' || {' || '.join(_between(parts))} || '}}'"
+        parts: list[str] = []
+        for name, sql in self._fields(entity, alias, options):
+            parts += [f"'{', ' if parts else '{'}{_name(name)}'", sql]
+        for item in _merged(options.expand):
+            parts += ["', '", self._expand(entity, alias, item, depth + 1)]
+        return f"concat({', '.join(parts)}, '}}')"
 
     def _fields(self, entity: Entity, alias: str, options: Options) -> list[tuple[str, str]]:
         """(name, SQL) of what is shown of an entity."""
         names = _selected(entity, options)
         expanded = {item.name for item in options.expand}
-        link = _link(entity, alias)
+        link = f"{alias}.iot_link"
         fields: list[tuple[str, str]] = []
         if names is None or "id" in names:
-            fields.append(("@iot.id", bind(entity.id, alias)))
+            fields.append(("@iot.id", f"to_json({alias}.iot_id)" if entity.id_is_text else f"{alias}.iot_id"))
         if names is None or "@iot.selfLink" in names:
-            fields.append(("@iot.selfLink", link))
+            fields.append(("@iot.selfLink", f"to_json({link})"))
         for name, found in entity.properties.items():
             if names is None or name in names:
                 fields.append((name, bind(found.shown, alias)))
         for name in entity.navigations:
             if (name not in expanded) if names is None else (name in names):
-                fields.append((f"{name}@iot.navigationLink", f"{link} || '/{name}'"))
+                fields.append((f"{name}@iot.navigationLink", f"to_json({link} || '/{name}')"))
         return fields
 
     def _array(self, entity: Entity, alias: str, options: Options) -> str:
         fields = [sql for name, sql in self._fields(entity, alias, options) if not name.endswith("Link")]
-        return f"json_build_array({', '.join(fields)})::text, {alias}.datastream"
+        between = ", ', ', "
+        return f"concat('[', {between.join(fields)}, ']')"
 
     def _expand(self, entity: Entity, alias: str, item: Expand, depth: int) -> str:
         """SQL of `"name": value`, of a collection with its count and the link to the rest."""
@@ -226,16 +285,20 @@ class Builder:
         json = self._json(target, child, options, depth)
         if not navigation.many:
             inner = self._select(target, child, chosen, f"{child}.*", 1, 0)
-            return f"'{_name(item.name)}' || coalesce((SELECT {json} FROM ({inner}) AS {child}), 'null')"
+            rows = self._from(target, child, inner, json)
+            return f"'{_name(item.name)}' || coalesce((SELECT {json} FROM {rows}), 'null')"
         top, skip = self.top(options), options.skip or 0
-        inner = self._select(target, child, chosen, f"{child}.*", top + 1, skip)
+        inner = self._newest(navigation, alias, child, chosen, options, top + 1) or self._select(
+            target, child, chosen, f"{child}.*", top + 1, skip
+        )
         rest = unparse.query(replace(options, top=top, skip=skip + top))
-        link = f"to_json({_link(entity, alias)} || {self.parameters.put(f'/{item.name}?{rest}', 'text')})::text"
+        link = f"to_json({alias}.iot_link || {self.parameters.put(f'/{item.name}?{rest}', 'text')})::text"
         more = f"CASE WHEN count(*) > {top:d} THEN ', {_name(item.name + '@iot.nextLink')}' || {link} ELSE '' END"
         value = (
             f"(SELECT '{_name(item.name)}[' || coalesce(string_agg(j, ', ') FILTER (WHERE n <= {top:d}), '') || ']'"
             f" || {more if top else _literal('')}"
-            f" FROM (SELECT {json} AS j, row_number() OVER () AS n FROM ({inner}) AS {child}) AS numbered)"
+            f" FROM (SELECT CASE WHEN n <= {top:d} THEN {json} END AS j, n"
+            f" FROM {self._from(target, child, _numbered(inner), json)}) AS found)"
         )
         if options.count:
             value += f" || ', {_name(item.name + '@iot.count')}' || {self._count(target, child, chosen)}"
@@ -248,9 +311,22 @@ def components(entity: Entity, options: Options) -> list[str]:
     return [n for n in ("id", *entity.properties) if names is None or n in names]
 
 
-def _link(entity: Entity, alias: str) -> str:
-    quote = "''" if entity.id_is_text else ""
-    return f"%(base)s::text || '/{entity.plural}({quote}' || {bind(entity.id, alias)} || '{quote})'"
+def _links(entity: Entity, alias: str) -> str:
+    """Columns `iot_id` and `iot_link`: worked out once a row, where LIMIT keeps the planner from repeating them."""
+    quote, key = "''" if entity.id_is_text else "", bind(entity.id, alias)
+    return f", {key} AS iot_id, %(base)s::text || '/{entity.plural}({quote}' || {key} || '{quote})' AS iot_link"
+
+
+def _numbered(rows: str) -> str:
+    return f"SELECT *, row_number() OVER () AS n FROM ({rows}) AS one"
+
+
+def _columns(alias: str, names: Sequence[str]) -> str:
+    return ", ".join(f"{alias}.{name}" for name in names)
+
+
+def _lateral(source: str) -> str:
+    return f"{source} CROSS JOIN LATERAL " if source else ""
 
 
 def _literal(text: str) -> str:
