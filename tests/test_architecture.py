@@ -382,6 +382,7 @@ COVERED_BY: dict[str, tuple[str, ...]] = {
         "api/live/catch_up.py", "api/live/log.py", "api/live/past.py", "api/live/play.py", "api/queries/stored.py",
     ),
     "tests/api/live/test_serve.py": ("api/live/connection.py",),
+    "tests/api/live/test_published.py": ("api/live/rows_tail.py",),
     "tests/api/live/test_hub.py": ("api/live/batches.py", "api/live/filters.py", "api/live/topics.py"),
     "tests/api/live/test_hub_property.py": ("api/live/groups.py",),
     "tests/api/live/test_messages.py": ("api/live/frames.py",),

@@ -23,9 +23,11 @@ from api.live.frames import Frame, message_frame, snapshot_frame
 from api.live.groups import AllGroup, Change, Channel, Group, LatestGroup, Link, Member
 from api.live.latest import Latest
 from api.live.messages import Close, GoingAway, Hb, ServerMessage, Status, Subscribe, Subscribed, rfc3339
+from api.live.published import IndexTopic, WindowsTopic, amended
 from api.live.ring import Ring
 from api.live.topics import ReadingsTopic, Topic
 from schemas.errors import RequestError
+from schemas.published import decode
 from schemas.readings import Origin
 from schemas.registry import Registry
 from schemas.settings import Settings
@@ -68,7 +70,9 @@ class Hub:
         self.members: set[Member] = set()
         self.status: Status | None = None
         self.readings = ReadingsTopic(latest, registry)
-        self.topics: dict[str, Topic] = {"readings": self.readings}
+        self.windows = WindowsTopic(registry, self.readings.unit)
+        self.index = IndexTopic(registry, self.readings.unit)
+        self.topics: dict[str, Topic] = {t.name: t for t in (self.readings, self.windows, self.index)}
         self.ring = Ring(settings.live_ring_bytes)
         self.at: dict[str, dict[int, int]] = {source: {} for t in self.topics.values() for source in t.sources}
         self.log_ms = 0
@@ -165,15 +169,19 @@ class Hub:
 
     def read(self, source: str, partition: int, number: int, value: bytes) -> Batch:
         """A record as the batch that it is. Raises `WireError`."""
+        if source == "amended":
+            return amended(self.readings, decode(value), partition)
         return self._topic_of[source].read(source, partition, number, value)
 
     def is_ahead(self, wish: Wish, cursor: Cursor) -> bool:
-        """Whether a cursor has what this process has not read yet."""
-        return any(
-            number > self.at[source].get(partition, -1)
-            for source in self.topics[wish.topic].sources
-            for partition, number in (cursor.of(source) or {}).items()
-        )
+        """Whether a cursor has readings that this process has not read yet.
+
+        Numbers of published rows do not tell: history has the counter of all kinds, which one kind may never reach.
+        """
+        if "readings" not in self.topics[wish.topic].sources:
+            return False
+        at = self.at["readings"]
+        return any(number > at.get(partition, -1) for partition, number in (cursor.of("readings") or {}).items())
 
     def give(self, resume: Resume, catch: Catch) -> None:
         """A catch that has everything: `subscribed`, what was missed, and from then on what the group hears."""

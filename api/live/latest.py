@@ -106,7 +106,10 @@ class Latest:
     def apply(self, record: Record, partition: int, position: int) -> Array:
         """Take a clean record in; gives the series index of each of its readings, (n,) int64."""
         self.positions[partition] = position
-        readings = record.readings
+        return self.take(record.readings)
+
+    def take(self, readings: Readings) -> Array:
+        """Take readings in; gives the series index of each, (n,) int64."""
         if not len(readings):
             return np.zeros(0, np.int64)
         series = self.series_of(readings)

@@ -17,7 +17,11 @@ SUBPROTOCOL = "cityfeed.v1.json"
 VERSION = 1
 TICKS_MS = (250, 1000, 5000)
 PLACE_FILTERS = ("dataset", "metric", "sensor", "bbox")
-TOPICS: dict[str, tuple[str, ...]] = {"readings": (*PLACE_FILTERS, "flag", "origin")}
+TOPICS: dict[str, tuple[str, ...]] = {
+    "readings": (*PLACE_FILTERS, "flag", "origin"),
+    "windows": (*PLACE_FILTERS, "width", "origin"),
+    "index": (*PLACE_FILTERS, "index", "category", "origin"),
+}
 """The topics and the filters that each takes."""
 
 SubscriptionId = str | int
@@ -135,6 +139,33 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     origin: Literal["live", "import"]
     received: str
     newer_failed: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class IndexRow(msgspec.Struct, frozen=True, gc=False):
+    """An air quality index of [start, end), of a pollutant or, as metric `overall`, of the worst one.
+
+    `table` is the year of the authority's table, `driver` the pollutant whose value it is, `source` the metric that fed
+    it, `hours` of `expected` were there; `value` null is no data.
+    """
+
+    dataset: str
+    sensor: str
+    index: str
+    metric: str
+    table: str
+    driver: str | None
+    source: str | None
+    category: str
+    start: str
+    end: str
+    value: float | None
+    concentration: float | None
+    hours: int
+    expected: int
+    coverage: float | None
+    beyond: bool
+    rev: int
+    published: str
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -255,7 +286,7 @@ _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[ClientMessage] = msgspec.json.Decoder(ClientMessage)
 
 
-def encode(message: ServerMessage | Row) -> bytes:
+def encode(message: msgspec.Struct) -> bytes:
     """The message as JSON."""
     return _encoder.encode(message)
 

@@ -4,7 +4,9 @@ from schemas import topics
 
 EPOCH_BITS = 44
 
-SOURCES = {"readings": topics.CLEAN}
+SOURCES = {
+    "readings": topics.CLEAN, "amended": topics.AMENDED, "windows": topics.WINDOWS, "index": topics.INDEX,
+}  # fmt: skip
 """Name in a cursor -> Kafka topic, without the prefix. Of `readings` a cursor says positions, of the others numbers."""
 
 

@@ -25,8 +25,9 @@ from api.live.clock import Clock
 from api.live.hub import Hub
 from api.live.latest import Latest
 from api.live.messages import Status, rfc3339
-from api.live.sources import Chain, position_of
-from api.queries.latest import Stored, newest_readings, stored_positions
+from api.live.rows_tail import RowsTail
+from api.live.sources import SOURCES, Chain, position_of
+from api.queries.latest import Stored, newest_readings, newest_windows, stored_positions
 from api.queries.pool import Pool
 from schemas import registry as registrations
 from schemas import topics, wire
@@ -58,6 +59,8 @@ class Tail:
         self._latest = latest
         self._hub = hub
         self._clean = settings.kafka_topic_prefix + topics.CLEAN
+        self._sources = {settings.kafka_topic_prefix + t: s for s, t in SOURCES.items() if s != "readings"}
+        self._rows = RowsTail(hub)
         self._sensors = settings.kafka_topic_prefix + topics.SENSORS
         self._next: dict[TopicPartition, int] = {}
         self._chain = Chain()
@@ -154,6 +157,8 @@ class Tail:
         async with pool.connection(timeout=timeout_s) as connection:
             stored = await stored_positions(connection)
             rows = await newest_readings(connection, self._registry)
+            windows = await newest_windows(connection)
+        self._hub.windows.load(windows)
         self._hub.refresh("readings", self._latest.load(rows))
         return stored
 
@@ -213,7 +218,7 @@ class Tail:
 
     async def _partitions(self) -> list[TopicPartition]:
         """All partitions of our topics; waits for the gateway to make them."""
-        names = [self._sensors, self._clean]
+        names = [self._sensors, self._clean, *self._sources]
         admin = AIOKafkaAdminClient(bootstrap_servers=self._settings.kafka_bootstrap)
         try:
             await admin.start()
@@ -222,7 +227,7 @@ class Tail:
                 if all(found.get(name) for name in names):
                     return [TopicPartition(name, part["partition"]) for name in names for part in found[name]]
                 if attempt == 0:
-                    log.info("waiting for the gateway to make the topics %s and %s", *names)
+                    log.info("waiting for the gateway to make the topics %s", ", ".join(names))
                 await asyncio.sleep(RETRY_S)
         finally:
             await admin.close()
@@ -240,6 +245,9 @@ class Tail:
             if tp.topic == self._clean and self._known.get(tp.partition, 0) > end[tp]:
                 self._forget(tp, f"the database knows more than the log's {end[tp]} records", recreated=True)
                 self._known[tp.partition] = 0
+            if tp.topic in self._sources and tp not in self._next:
+                self._next[tp] = max(low[tp], min(back.get(tp, low[tp]), end[tp] - 1))  # the last one, to know a number
+                self._rows.begin(self._sources[tp.topic], tp.partition, self._next[tp], end[tp], low[tp])
             at = self._next.get(tp, low[tp])
             if not low[tp] <= at <= end[tp]:
                 self._forget(tp, f"position {at} is outside the log [{low[tp]}, {end[tp]}]", at > end[tp])
@@ -266,7 +274,7 @@ class Tail:
         self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition], end: dict[TopicPartition, int]
     ) -> dict[TopicPartition, int]:
         since_ms = _now_ms() - 1000 * LOOK_BACK_S
-        found = await consumer.offsets_for_times({tp: since_ms for tp in partitions if tp.topic == self._clean})
+        found = await consumer.offsets_for_times({tp: since_ms for tp in partitions if tp.topic != self._sensors})
         return {
             tp: max(at.offset if at is not None else end[tp], end[tp] - LOOK_BACK_RECORDS, 0)
             for tp, at in found.items()
@@ -291,6 +299,8 @@ class Tail:
         for record in records:
             if tp.topic == self._clean:
                 self._take_readings(tp.partition, record.offset, record.value or b"")
+            elif tp.topic in self._sources:
+                self._rows.take(self._sources[tp.topic], tp.partition, record.offset, record.value or b"")
             elif record.value is not None:
                 self._take_registration(record.offset, record.value)
             self._next[tp] = record.offset + 1

@@ -50,7 +50,7 @@ class ReadingsTopic(Topic):
     """Readings: the state are latest values."""
 
     name = "readings"
-    sources = ("readings",)
+    sources = ("readings", "amended")
 
     def __init__(self, latest: Latest, registry: Registry) -> None:
         self._latest = latest
@@ -58,6 +58,14 @@ class ReadingsTopic(Topic):
 
     def read(self, source: str, partition: int, number: int, value: bytes) -> Batch:
         return self.of(wire.decode(value).readings, partition, number)
+
+    def take(self, readings: Readings) -> Array:
+        """Readings into latest values, whatever log they are of; gives the series of each, (n,)."""
+        return self._latest.take(readings)
+
+    def series_of(self, readings: Readings) -> Array:
+        """The series of each reading, (n,)."""
+        return self._latest.series_of(readings)
 
     def batch(self, readings: Readings, series: Array, partition: int, position: int) -> Batch:
         """The readings of a record; `series` as `Latest.apply` gives it, (n,)."""

@@ -199,3 +199,27 @@ def player(stack: ServiceStack, since: str, to: str | None = None, **wanted: Any
 @pytest.fixture
 def nothing() -> Iterator[None]:
     yield
+
+
+def test_windows_are_heard_and_come_back_to(stack: ServiceStack) -> None:
+    stack.start(*CHAIN)
+    stack.wait_ready()
+    wanted: dict[str, Any] = {"topic": "windows", "filter": {"sensor": ["s1"], "width": ["15m"]}}
+    with listening(stack, **wanted) as client:
+        send(stack, range(30))
+        client.until(lambda: len(client.rows()) >= 5, timeout_s=60)
+        client.assert_no_gap()
+        heard = {row["start"]: row for row in client.rows()}
+        first = client.of("data")[0]
+    assert all(row["n"] == 3 and row["width"] == "15m" for row in heard.values())
+    stack.kill("api")
+    stack.start("api")
+    stack.wait_ready("api")
+    with listening(stack, cursor=first["cursor"], snapshot=False, **wanted) as client:
+        client.until(lambda: len(client.rows()) >= len(heard) - len(first["d"]))
+        assert client.of("subscribed")[0]["recovered"] is True
+        missed = [start for start in heard if start not in {row["start"] for row in first["d"]}]
+        assert [row["start"] for row in client.rows()][: len(missed)] == missed
+    with listening(stack, mode="latest", tick_ms=250, **wanted) as client:
+        client.until(lambda: any(m["last"] for m in client.of("snapshot")))
+        assert [row["start"] for row in client.rows("snapshot")] == [max(heard)]

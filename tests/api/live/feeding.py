@@ -95,6 +95,9 @@ class Feed:
         self.hub.log_ms = T0
         for partition in range(2):
             self.hub.ring.begin("readings", partition, -1)
+        for source in ("amended", "windows", "index"):
+            self.hub.ring.begin(source, 0, 0)
+            self.hub.moved(source, 0, 0)
         self.offset = 0
 
     def publish(self, batch: Readings, partition: int = 0, flush: bool = True) -> None:
