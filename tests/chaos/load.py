@@ -30,7 +30,7 @@ contact = "nobody@example.org"
 category = "Test"
 department = "Tests"
 data_type = "measurements"
-update_frequency = "R/PT20S"
+update_frequency = "PT20S"
 lateness_s = {LATENESS_S}
 silence_s = {SILENCE_S}
 
