@@ -4,6 +4,8 @@ from api.rows import (
     TESTS,
     DatasetRow,
     DeviceRow,
+    IndexMeta,
+    IndexRow,
     LatestValueRow,
     ListMeta,
     MetricRow,
@@ -32,6 +34,21 @@ LATEST = LatestValueRow(
 WINDOW = WindowRow(
     "traffic", "716328", "speed", "km/h", "1h", "2026-11-16T08:00:00.000Z", "2026-11-16T09:00:00.000Z", 12, 12, 1.0,
     71.3, 64.0, 78.9, 4.2, 71.9, 78.1, 70.0, 72.4, True, 1, "2026-11-16T09:05:01.004Z",
+)  # fmt: skip
+
+INDEX = IndexRow(
+    "air-quality", "roof-7", "nowcast", "2024", "pm25", "pm25", "pm25", "NowCast of 12 hours",
+    "2026-11-16T08:00:00.000Z", "2026-11-16T09:00:00.000Z", 57, "Moderate", "#FFFF00", False, 12.4, "ug/m3", 12, 12,
+    1.0, "You can be active outdoors as usual.",
+    "If you react easily to polluted air, watch for cough or short breath and then take it easier.",
+    "Children can play outdoors; let a child with asthma rest when it coughs.", 1, "live", "2026-11-16T09:02:01.004Z",
+)  # fmt: skip
+
+INDEX_META = IndexMeta(
+    "2026-11-09T09:05:00.000Z", "2026-11-16T09:05:00.000Z",
+    "UTC day of start, then series, then start; the order of series never changes", 1000, "CC-BY-4.0",
+    "The city's environment department", "en", {"nowcast": "US Air Quality Index now, by the NowCast"},
+    {"nowcast": "US EPA, 40 CFR part 58, appendix G; EPA-454/B-24-002; github.com/USEPA/O3-Nowcast"},
 )  # fmt: skip
 
 SENSOR = SensorRow(

@@ -12,7 +12,19 @@ from api import columns, examples
 from api.formats import FORMATS
 from api.params import PARAMETERS
 from api.problems import MEDIA_TYPE, PROBLEMS, Problem
-from api.rows import AggregateRow, DatasetRow, LatestValueRow, ListMeta, RangeMeta, ReadingRow, SensorRow, WindowRow
+from api.rows import (
+    AggregateRow,
+    DatasetRow,
+    IndexMeta,
+    IndexRow,
+    LatestIndexRow,
+    LatestValueRow,
+    ListMeta,
+    RangeMeta,
+    ReadingRow,
+    SensorRow,
+    WindowRow,
+)
 from schemas.settings import Settings
 
 DESCRIPTION = """\
@@ -83,6 +95,10 @@ OPERATIONS: dict[str, Operation] = {
         ("width", *_HISTORY, "agg", "group", "tz", *_STATE, *_PAGE), _ALL, WindowRow, RangeMeta,
         examples.WINDOW, examples.HISTORY_META, _HISTORY_REFUSED, (AggregateRow,),
     ),
+    "index": Operation(
+        ("index", "table", "latest", "lang", *_HISTORY, "fields", *_PAGE), _TABLE, IndexRow, IndexMeta, examples.INDEX,
+        examples.INDEX_META, _HISTORY_REFUSED, (LatestIndexRow,),
+    ),
 }  # fmt: skip
 
 _REF = "#/components/schemas/{name}"
@@ -118,6 +134,7 @@ def document(app: FastAPI, settings: Settings) -> dict[str, Any]:
             {"name": "now", "description": "The newest value of every series."},
             {"name": "history", "description": "Every reading, and windows of them."},
             {"name": "catalog", "description": "What there is, for those who harvest catalogs."},
+            {"name": "indices", "description": "Air quality indices, with advice."},
             {"name": "live", "description": "The websocket feed."},
             {"name": "operations", "description": "For those who run it."},
         ],

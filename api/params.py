@@ -16,6 +16,8 @@ from api.problems import bad_parameter
 from api.times import parse_moment
 from schemas.errors import RequestError
 from schemas.flags import Flag
+from schemas.indices.advice import LANGUAGES
+from schemas.indices.hourly import INDICES
 from schemas.readings import METRIC_PATTERN, SENSOR_PATTERN, Origin
 
 
@@ -59,6 +61,10 @@ class Asked:
     width: str = "1h"
     limit: int | None = None
     cursor: str | None = None
+    index: tuple[str, ...] = ()
+    table: str | None = None
+    latest: bool = False
+    lang: str = "en"
     format: str | None = None
     fields: tuple[str, ...] = ()
     agg: tuple[str, ...] = ()
@@ -119,6 +125,30 @@ def _width(text: str) -> str:
     return text
 
 
+def _index(text: str) -> str:
+    if text not in INDICES:
+        raise ValueError(f"there is no index {text!r}")
+    return text
+
+
+def _table(text: str) -> str:
+    if text not in TABLES:
+        raise ValueError(f"there is no table {text!r}")
+    return text
+
+
+def _yes(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError(f"{text!r} is neither true nor false")
+    return text == "true"
+
+
+def _lang(text: str) -> str:
+    if text not in LANGUAGES:
+        raise ValueError(f"there is no advice in {text!r}")
+    return text
+
+
 def _limit(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or len(text) > 9 or int(text) < 1:
         raise ValueError(f"{text!r} is not a whole number from 1 up")
@@ -160,6 +190,7 @@ def _gaps(text: str) -> bool:
 AGGREGATES = ("n", "n_expected", "coverage", "mean", "min", "max", "std", "p50", "p95", "first", "last", "complete")
 GROUPS = ("sensor", "metric", "area")
 GAPS = {"show": True, "hide": False}
+TABLES = sorted({table for index in INDICES.values() for table in index.tables})
 FLAGS = {str(int(flag)): flag.name.lower().replace("_", " ") for flag in Flag}
 ORIGINS = {origin.name.lower(): int(origin) for origin in Origin}
 _TIME = {"type": "string", "format": "date-time"}
@@ -250,6 +281,29 @@ PARAMETERS: dict[str, Parameter] = {
             "The state as it was known then: without what came later, and with the revisions of that time. RFC 3339 "
             "with an offset, not in the future.",
             _TIME, "2026-11-20T00:00:00Z", "as_of=2026-01-31T00:00:00Z",
+        ),
+        Parameter(
+            "index", "index", _index,
+            "Only these indices: " + "; ".join(f"`{name}`: {index.title}" for name, index in INDICES.items())
+            + ". Repeat it for several. Default: all of the dataset.",
+            {"type": "array", "items": {"type": "string", "enum": list(INDICES)}},
+            ["nowcast"], "index is one of " + ", ".join(INDICES), repeats=True,
+        ),
+        Parameter(
+            "table", "table", _table,
+            "By this table of the authority, named by its year, made again of the same averages. Default: the table "
+            "in force on the row's day. Indices that do not have it stay as they are.",
+            {"type": "string", "enum": list(TABLES)}, "2012", "table is one of " + ", ".join(TABLES),
+        ),
+        Parameter(
+            "latest", "latest", _yes,
+            "`true`: the newest row of each sensor, index and metric, with its age; `from` and `to` do not count.",
+            {"type": "boolean", "default": False}, None, "latest=true",
+        ),
+        Parameter(
+            "lang", "lang", _lang, "Language of category and advice.",
+            {"type": "string", "enum": list(LANGUAGES), "default": "en"}, "en",
+            "lang is one of " + ", ".join(LANGUAGES),
         ),
         Parameter(
             "limit", "limit", _limit, "Most rows of a page.", {"type": "integer", "minimum": 1}, 100, "limit=1000",

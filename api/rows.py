@@ -145,6 +145,66 @@ class AggregateRow(msgspec.Struct, frozen=True, gc=False):
     complete: Annotated[bool, Meta(description="Whether it is over and three quarters of it are covered.")]
 
 
+class IndexRow(msgspec.Struct, frozen=True, gc=False):
+    """An air quality index of one sensor for [start, end), an hour or a day."""
+
+    dataset: DatasetId
+    sensor: SensorId
+    index: Annotated[str, Meta(description="us-aqi, nowcast, eaqi, daqi or who.", examples=["nowcast"])]
+    table: Annotated[str, Meta(description="The authority's table, by its year.", examples=["2024"])]
+    metric: Annotated[str, Meta(description="The pollutant, or `overall`: the worst one.", examples=["pm25"])]
+    driver: Annotated[
+        str | None, Meta(description="The pollutant whose value it is; null: no data.", examples=["pm25"])
+    ]
+    source: Annotated[
+        str | None, Meta(description="The metric that fed it, such as pm25-corr; null: no data.", examples=["pm25"])
+    ]
+    averaging: Annotated[str, Meta(description="How it is averaged.", examples=["NowCast of 12 hours"])]
+    start: Moment
+    end: Moment
+    value: Annotated[float | None, Meta(description="The index; null: no data.", examples=[57])]
+    category: Annotated[str, Meta(description="The authority's name, or `no data`.", examples=["Moderate"])]
+    colour: Annotated[str | None, Meta(description="The category's colour; null: no data.", examples=["#FFFF00"])]
+    beyond: Annotated[bool, Meta(description="Above the official table.", examples=[False])]
+    concentration: Annotated[
+        float | None,
+        Meta(description="What the value is of; null: too few hours, or `overall`.", examples=[12.4]),
+    ]
+    unit: Unit
+    hours: Annotated[int, Meta(description="Hours (of ozone's days: 8-hour means) that were there.", examples=[12])]
+    expected: Annotated[int, Meta(description="Of how many.", examples=[12])]
+    coverage: Annotated[float, Meta(description="hours / expected.", examples=[1.0])]
+    adults: Annotated[str, Meta(description="Advice for adults, in the language asked for.")]
+    sensitive: Annotated[str, Meta(description="Advice for people with asthma, heart or lung disease, the old.")]
+    children: Annotated[str, Meta(description="Advice for children.")]
+    rev: Rev
+    origin: OriginName
+    published: Annotated[Moment, Meta(description="When this revision was stored.")]
+
+
+class LatestIndexRow(IndexRow, frozen=True, gc=False):
+    """The newest row of a sensor's index."""
+
+    age_s: Annotated[float, Meta(description="Seconds from the row's end to this answer.", examples=[312.5])]
+    stale: Annotated[
+        bool, Meta(description="Too old to say what the air is like now: 3 hours, 2 days for days.", examples=[False])
+    ]
+
+
+class IndexMeta(msgspec.Struct, frozen=True, rename={"from_": "from"}):
+    """What a page of indices covers."""
+
+    from_: Annotated[Moment | None, Meta(description="Start of the range, inclusive; null with `latest`.")]
+    to: Annotated[Moment, Meta(description="End of the range, exclusive; with `latest` the moment of the answer.")]
+    order: str
+    limit: int
+    licence: str
+    attribution: str
+    lang: str
+    indices: Annotated[dict[str, str], Meta(description="The indices of this answer.")]
+    sources: Annotated[dict[str, str], Meta(description="Whose rule each is, and where it is written.")]
+
+
 class DeviceRow(msgspec.Struct, frozen=True):
     """What measures there."""
 

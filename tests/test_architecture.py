@@ -338,7 +338,10 @@ COVERED_BY: dict[str, tuple[str, ...]] = {
         "stream_processors/registry_tail.py", "stream_processors/windows_role.py", "stream_processors/flush.py",
         "stream_processors/owner.py", "stream_processors/remake.py",
     ),
-    "tests/integration/test_indices.py": ("stream_processors/reindex.py", "stream_processors/store/indices.py"),
+    "tests/integration/test_indices.py": (
+        "api/queries/indices.py", "api/routes/indices.py", "stream_processors/reindex.py",
+        "stream_processors/store/indices.py",
+    ),
     "tests/integration/test_outbox.py": ("stream_processors/outbox.py", "stream_processors/store/outbox.py"),
     "tests/stream_processors/test_faust_contract.py": ("stream_processors/faust_app.py",),
     "tests/stream_processors/test_store.py": (

@@ -64,6 +64,7 @@ class Filter:
     gaps: bool = False
     series: tuple[Series, ...] = ()
     width: str = ""
+    indices: tuple[str, ...] = ()  # of these indices, whose series are in a table of their own
 
 
 @dataclass(frozen=True)
@@ -98,12 +99,13 @@ _EVERYWHERE = _CHOSEN.format(
 )
 
 # Sensors that stayed inside the box; and mobile ones, whose readings say themselves where they were.
+_STAYED = _CHOSEN.format(
+    stay="stay.since, stay.until, false AS mobile",
+    join="JOIN unnest(%(stay_sensors)s::text[], %(stay_since)s::timestamptz[], %(stay_until)s::timestamptz[])"
+    " AS stay(sensor, since, until) USING (sensor)",
+)
 _INSIDE = (
-    _CHOSEN.format(
-        stay="stay.since, stay.until, false AS mobile",
-        join="JOIN unnest(%(stay_sensors)s::text[], %(stay_since)s::timestamptz[], %(stay_until)s::timestamptz[])"
-        " AS stay(sensor, since, until) USING (sensor)",
-    )
+    _STAYED
     + " UNION ALL "
     + _EVERYWHERE.replace("NULL::boolean AS mobile", "true AS mobile")
     + " AND EXISTS (SELECT FROM reading_places p WHERE p.series = s.id)"
@@ -152,6 +154,8 @@ def statement(table: Table, chosen: Filter, outputs: Sequence[str], options: str
 
 def _pairs(chosen: Filter) -> str:
     inside = _EVERYWHERE if chosen.bbox is None else _INSIDE
+    if chosen.indices:
+        inside = (_EVERYWHERE if chosen.bbox is None else _STAYED).replace("FROM series s", series.OF_INDICES)
     return _PAIRS.format(chosen=_KNOWN.format(inside=inside) if chosen.series else inside)
 
 
@@ -162,7 +166,7 @@ def binary(table: Table) -> tuple[list[str], str]:
 
 async def page(connection: Connection, table: Table, chosen: Filter, start: Start, at: Positions, limit: int) -> Page:
     """The next page: at most `limit` rows, of what was stored at the positions `at`."""
-    n_series = await series.count(connection, chosen.dataset, chosen.sensors, chosen.metrics)
+    n_series = await series.count(connection, chosen.dataset, chosen.sensors, chosen.metrics, chosen.indices)
     if not n_series or (chosen.gaps and not chosen.series):
         return Page(decode(b"", table), None)
     days_each = days_per_statement(n_series)
@@ -264,6 +268,7 @@ def parameters_of(chosen: Filter, start: Start, at: Positions) -> dict[str, Any]
         "dataset": chosen.dataset,
         "sensors": list(chosen.sensors) or None,
         "metrics": list(chosen.metrics) or None,
+        "indices": list(chosen.indices),
         "flags": list(chosen.flags) or None,
         "origins": list(chosen.origins) or None,
         "width": chosen.width,

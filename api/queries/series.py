@@ -17,6 +17,8 @@ Connection = psycopg.AsyncConnection[Any]
 
 _POSITIONS = "SELECT part, (log_epoch::bigint << 44) + next_offset - 1, out_seq FROM positions"
 _NAMES = "SELECT id, sensor, metric FROM series WHERE id = ANY(%s)"
+OF_INDICES = "FROM (SELECT id, dataset, sensor, metric FROM index_series WHERE index = ANY(%(indices)s)) AS s"
+"""Where the series of indices are, in place of `series s`."""
 _COUNT = """
     SELECT count(*) FROM series
     WHERE dataset = %(dataset)s
@@ -53,10 +55,20 @@ async def names(connection: Connection, ids: Sequence[int]) -> dict[int, tuple[s
     return {key: (sensor, metric) for key, sensor, metric in rows}
 
 
-async def count(connection: Connection, dataset: str, sensors: Sequence[str] = (), metrics: Sequence[str] = ()) -> int:
-    """How many series a filter chooses; empty is all."""
-    chosen = {"dataset": dataset, "sensors": list(sensors) or None, "metrics": list(metrics) or None}
-    row = await (await connection.execute(_COUNT, chosen)).fetchone()
+async def count(
+    connection: Connection,
+    dataset: str,
+    sensors: Sequence[str] = (),
+    metrics: Sequence[str] = (),
+    indices: Sequence[str] = (),
+) -> int:
+    """How many series a filter chooses, of readings or of indices; empty is all."""
+    chosen = {
+        "dataset": dataset, "sensors": list(sensors) or None, "metrics": list(metrics) or None,
+        "indices": list(indices),
+    }  # fmt: skip
+    query = _COUNT.replace("FROM series", OF_INDICES) if indices else _COUNT
+    row = await (await connection.execute(query.encode(), chosen)).fetchone()
     return int(row[0]) if row else 0
 
 

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from api.routes import catalog, datasets, history, latest, operations, sensors
+from api.routes import catalog, datasets, history, indices, latest, operations, sensors
 
 ROUTERS: tuple[APIRouter, ...] = (
     operations.router,
@@ -11,4 +11,5 @@ ROUTERS: tuple[APIRouter, ...] = (
     sensors.router,
     latest.router,
     history.router,
+    indices.router,
 )

@@ -23,6 +23,7 @@ PATHS = {
     "latest": "/v1/{dataset}/latest",
     "readings": "/v1/{dataset}/readings",
     "windows": "/v1/{dataset}/windows",
+    "index": "/v1/{dataset}/index",
 }
 
 
@@ -119,7 +120,7 @@ def test_problems_are_described(document: dict[str, Any], noun: str) -> None:
     responses = document["paths"][PATHS[noun]]["get"]["responses"]
     assert {"400", "406", "default"} <= set(responses)
     assert ("404" in responses) is (noun != "datasets")
-    assert ("503" in responses) is (noun in ("readings", "windows"))
+    assert ("503" in responses) is (noun in ("readings", "windows", "index"))
     for status, response in responses.items():
         if status in ("200", "304"):
             continue

@@ -4,9 +4,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
+from api.times import rfc3339
 from schemas.indices import nowcast, us_aqi
 from schemas.published import decode
 from tests.integration.test_chain import CHAIN, count, hasty_city  # noqa: F401  (a fixture)
@@ -105,6 +107,52 @@ def test_from_mqtt_to_the_table_and_the_topic(make_stack: Any, hasty_city: Path)
 
     stack.wait_until(lambda: count(stack, "outbox") == 0, "everything is published")
     expect_told(stack)
+    expect_answers(stack, begin)
+
+
+def expect_answers(stack: ServiceStack, begin: int) -> None:
+    """REST says what the table says: in pages, as CSV, by another table, the newest."""
+    stack.start("api")
+    stack.wait_ready("api")
+    base = f"http://127.0.0.1:{stack.settings.api_port}/v1/air-quality/index"
+    span = {"from": rfc3339(begin), "to": rfc3339(begin + 3 * 24 * HOUR_MS)}
+
+    def ask(**parameters: Any) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        url: str | None = str(httpx.URL(base, params=parameters))
+        while url:
+            got = httpx.get(url)
+            assert got.status_code == 200, got.text
+            found += got.json()["data"]
+            url = got.json()["next"]
+        return found
+
+    for index in ("nowcast", "us-aqi", "eaqi", "daqi", "who"):
+        told = ask(index=index, metric="pm25", limit=7, **span)
+        stored = rows(stack, index, "pm25")
+        assert [row["start"] for row in told] == [rfc3339(start) for start in stored]
+        assert [row["value"] for row in told] == [row[0] for row in stored.values()]
+        assert [(row["hours"], row["expected"], row["rev"]) for row in told] == [
+            (row[2], row[3], row[5]) for row in stored.values()
+        ]
+    everything = ask(limit=500, **span)
+    assert len(everything) == count(stack, "indices")
+
+    old = ask(index="nowcast", table="2012", **span)
+    assert {row["table"] for row in old} == {"2012"}
+    of_pm25 = [row for row in old if row["metric"] == "pm25"]
+    by_2012 = us_aqi.score("pm25", np.array([row["concentration"] or np.nan for row in of_pm25]), "2012")
+    assert [row["value"] for row in of_pm25] == [None if v != v else v for v in by_2012.value.tolist()]
+    assert [row["value"] for row in old if row["metric"] == "overall"] == [row["value"] for row in of_pm25]
+
+    newest = ask(latest="true", index="us-aqi", lang="fr")
+    assert [row["metric"] for row in newest] == ["no2", "overall", "pm25"]
+    assert newest[0]["category"] == "Modéré"
+    assert newest[0]["stale"] is True
+    lines = httpx.get(base, params={**span, "index": "who", "format": "csv", "fields": "metric,start,value"}).text
+    assert lines.splitlines()[0] == "metric,start,value"
+    refused = httpx.get(base, params={"index": "eaqi", "table": "2012"})
+    assert (refused.status_code, refused.json()["parameter"]) == (400, "table")
 
 
 def expect_told(stack: ServiceStack) -> None:
