@@ -8,6 +8,8 @@ from api.rows import (
     IndexRow,
     LatestValueRow,
     ListMeta,
+    MeasureRow,
+    MeasuresMeta,
     MetricRow,
     PlaceRow,
     RangeMeta,
@@ -49,6 +51,17 @@ INDEX_META = IndexMeta(
     "UTC day of start, then series, then start; the order of series never changes", 1000, "CC-BY-4.0",
     "The city's environment department", "en", {"nowcast": "US Air Quality Index now, by the NowCast"},
     {"nowcast": "US EPA, 40 CFR part 58, appendix G; EPA-454/B-24-002; github.com/USEPA/O3-Nowcast"},
+)  # fmt: skip
+
+MEASURE = MeasureRow(
+    "traffic", "us101-n", "US-101 north, Vermont to Echo Park", "2026-11-16T08:00:00.000Z",
+    "2026-11-16T08:15:00.000Z", 71.4, 812, 852.6, 11.9, 104.2, "learned", 1.46, 2.1, 105.9, 33.3, 22.0, "C", True, 2, 2,
+    None, False,
+)  # fmt: skip
+
+MEASURES_META = MeasuresMeta(
+    "2026-11-16T02:15:00.000Z", "2026-11-16T08:15:00.000Z", "start, then section", 1000, *_LICENCE,
+    "Highway Capacity Manual, 7th edition; FHWA, Urban Congestion Report: documentation and definitions",
 )  # fmt: skip
 
 SENSOR = SensorRow(

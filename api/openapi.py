@@ -20,6 +20,8 @@ from api.rows import (
     LatestIndexRow,
     LatestValueRow,
     ListMeta,
+    MeasureRow,
+    MeasuresMeta,
     RangeMeta,
     ReadingRow,
     SensorRow,
@@ -99,6 +101,10 @@ OPERATIONS: dict[str, Operation] = {
         ("index", "table", "latest", "lang", *_HISTORY, "fields", *_PAGE), _TABLE, IndexRow, IndexMeta, examples.INDEX,
         examples.INDEX_META, _HISTORY_REFUSED, (LatestIndexRow,),
     ),
+    "measures": Operation(
+        ("section", "sensor", "width", "latest", "from", "to", "fields", *_PAGE), _TABLE, MeasureRow, MeasuresMeta,
+        examples.MEASURE, examples.MEASURES_META, _HISTORY_REFUSED,
+    ),
 }  # fmt: skip
 
 _REF = "#/components/schemas/{name}"
@@ -135,6 +141,7 @@ def document(app: FastAPI, settings: Settings) -> dict[str, Any]:
             {"name": "history", "description": "Every reading, and windows of them."},
             {"name": "catalog", "description": "What there is, for those who harvest catalogs."},
             {"name": "indices", "description": "Air quality indices, with advice."},
+            {"name": "traffic", "description": "Measures of road sections."},
             {"name": "live", "description": "The websocket feed."},
             {"name": "operations", "description": "For those who run it."},
         ],

@@ -54,8 +54,9 @@ def digest(noun: str, dataset: str, asked: Asked, width: str = "") -> bytes:
     """Eight bytes that are equal for equal filters: everything but range, limit, cursor, fields and format."""
     box = asked.bbox and (asked.bbox.west, asked.bbox.south, asked.bbox.east, asked.bbox.north)
     chosen = (sorted(asked.sensor), sorted(asked.metric), sorted(asked.flag), sorted(asked.origin))
-    shown = (asked.tz, sorted(asked.group), asked.gaps, asked.as_of_ms, sorted(asked.index), asked.table, asked.lang)
-    parts = (noun, dataset, width, chosen, box, shown)
+    shown = (asked.tz, sorted(asked.group), asked.gaps, asked.as_of_ms)
+    of_index = (sorted(asked.index), asked.table, asked.lang, sorted(asked.section))
+    parts = (noun, dataset, width, chosen, box, shown, of_index)
     return hashlib.blake2b(msgspec.msgpack.encode(parts), digest_size=8).digest()
 
 

@@ -65,6 +65,7 @@ class Asked:
     table: str | None = None
     latest: bool = False
     lang: str = "en"
+    section: tuple[str, ...] = ()
     format: str | None = None
     fields: tuple[str, ...] = ()
     agg: tuple[str, ...] = ()
@@ -296,8 +297,14 @@ PARAMETERS: dict[str, Parameter] = {
             {"type": "string", "enum": list(TABLES)}, "2012", "table is one of " + ", ".join(TABLES),
         ),
         Parameter(
+            "section", "section", _sensor, "Only these sections; repeat it for several.",
+            {"type": "array", "items": {"type": "string", "pattern": f"^{SENSOR_PATTERN.pattern}$"}},
+            ["us101-n"], "One id a parameter, repeated for several: section=us101-n&section=us101-s", repeats=True,
+        ),
+        Parameter(
             "latest", "latest", _yes,
-            "`true`: the newest row of each sensor, index and metric, with its age; `from` and `to` do not count.",
+            "`true`: the newest row of each sensor, index and metric, or section, with its age; `from` and `to` do not "
+            "count.",
             {"type": "boolean", "default": False}, None, "latest=true",
         ),
         Parameter(

@@ -205,6 +205,54 @@ class IndexMeta(msgspec.Struct, frozen=True, rename={"from_": "from"}):
     sources: Annotated[dict[str, str], Meta(description="Whose rule each is, and where it is written.")]
 
 
+class MeasureRow(msgspec.Struct, frozen=True, gc=False):
+    """Traffic of a road section in [start, end)."""
+
+    dataset: DatasetId
+    section: Annotated[str, Meta(description="Its id in sections.toml, else the sensor's.", examples=["us101-n"])]
+    name: Annotated[str, Meta(examples=["US-101 north, Vermont to Echo Park"])]
+    start: Annotated[Moment | None, Meta(description="Null: never heard of (only with `latest`).")]
+    end: Moment | None
+    speed: Annotated[
+        float | None, Meta(description="km/h: vehicle distance over vehicle time; null: stale.", examples=[71.4])
+    ]
+    volume: Annotated[float | None, Meta(description="Vehicles counted, of all parts.", examples=[812])]
+    distance_vkm: Annotated[float | None, Meta(description="Vehicle kilometres.", examples=[852.6])]
+    time_vh: Annotated[float | None, Meta(description="Vehicle hours.", examples=[11.9])]
+    free_flow: Annotated[float | None, Meta(description="Free-flow speed, km/h.", examples=[104.2])]
+    free_flow_source: Annotated[
+        str | None, Meta(description="`learned` from off-peak hours, or `limit`.", examples=["learned"])
+    ]
+    travel_time_index: Annotated[float | None, Meta(description="free_flow / speed.", examples=[1.46])]
+    length_km: Annotated[float | None, Meta(description="Null for a sensor that is in no section.", examples=[2.1])]
+    travel_time_s: Annotated[float | None, Meta(description="Through the section, in seconds.", examples=[105.9])]
+    delay_s: Annotated[float | None, Meta(description="What a vehicle loses, never below 0.", examples=[33.3])]
+    density: Annotated[
+        float | None, Meta(description="Vehicles per mile and lane; null without volumes.", examples=[22.0])
+    ]
+    level_of_service: Annotated[str | None, Meta(description="A to F, by density (HCM).", examples=["C"])]
+    congested: Annotated[
+        bool | None,
+        Meta(description="From below 0.85 of free flow until 0.95 of it; null: not known.", examples=[True]),
+    ]
+    sensors: Annotated[int, Meta(description="Sensors that had a speed.", examples=[2])]
+    sensors_expected: Annotated[int, Meta(description="Of how many.", examples=[2])]
+    age_s: Annotated[float | None, Meta(description="With `latest`: seconds since the window's end.", examples=[42.0])]
+    stale: Annotated[bool, Meta(description="With `latest`: not heard of for 15 minutes.", examples=[False])]
+
+
+class MeasuresMeta(msgspec.Struct, frozen=True, rename={"from_": "from"}):
+    """What an answer of measures covers."""
+
+    from_: Annotated[Moment, Meta(description="Start of the range, inclusive.")]
+    to: Annotated[Moment, Meta(description="End of the range, exclusive.")]
+    order: str
+    limit: int
+    licence: str
+    attribution: str
+    sources: Annotated[str, Meta(description="Where the measures are defined.")]
+
+
 class DeviceRow(msgspec.Struct, frozen=True):
     """What measures there."""
 

@@ -3,6 +3,7 @@
     city.toml      name, time zone, bounding box, languages, units shown, preferred index
     datasets/      *.toml: datasets to add or override
     sensors.csv    the registry (or sensors.geojson)
+    sections.toml  road sections: which sensors stand for which stretch
     sources.toml   other MQTT topics: pattern -> dataset, sensor, metrics, decoder, time rule
 
 `read_city(folder)` reads the files, `parse_city(files)` is the pure part: every mistake is found at once, each a
@@ -23,11 +24,13 @@ from schemas.quantities import QUANTITIES
 from schemas.readings import SENSOR_PATTERN, PeriodS
 from schemas.registry import Registration
 from schemas.registry_files import parse_geojson, parse_sensors_csv
+from schemas.sections import Section, Sections
+from schemas.sections import mistakes as section_mistakes
 from schemas.toml_files import Path as Keys
 from schemas.toml_files import TomlFile
 from schemas.units import conversion
 
-FILES = ("city.toml", "sources.toml", "sensors.csv", "sensors.geojson")
+FILES = ("city.toml", "sources.toml", "sections.toml", "sensors.csv", "sensors.geojson")
 
 
 class CityInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -87,6 +90,7 @@ class City(msgspec.Struct, frozen=True):
     datasets: dict[str, Dataset]
     sources: tuple[Source, ...]
     registrations: tuple[Registration, ...]
+    sections: tuple[Section, ...] = ()
 
 
 # The decoders that sources.toml may name; `ingest_gateway.decoders.DECODERS` has one for each (a test holds it).
@@ -135,17 +139,21 @@ def parse_city(files: Mapping[str, str]) -> City:
         for path, problem in _source_mistakes(source, ids):
             sources.complain(("source", number, *path), problem)
 
+    sections = TomlFile("sections.toml", files.get("sections.toml", ""), Sections)
+    for path, problem in section_mistakes(sections.value, ids) if sections.value else ():
+        sections.complain(path, problem)
+
     registrations: list[Registration] = []
-    problems = info.problems + dataset_problems + sources.problems
+    problems = info.problems + dataset_problems + sources.problems + sections.problems
     seen: dict[str, str] = {}
     for name, parse in (("sensors.csv", parse_sensors_csv), ("sensors.geojson", parse_geojson)):
         if name in files:
             read, found = parse(files[name], name, partial(_registration_mistakes, ids, seen, name))
             registrations += read
             problems += found
-    if problems or info.value is None or sources.value is None:
+    if problems or info.value is None or sources.value is None or sections.value is None:
         raise CityFolderError(problems)
-    return City(info.value, datasets, sources.value.source, tuple(registrations))
+    return City(info.value, datasets, sources.value.source, tuple(registrations), sections.value.section)
 
 
 def _info_mistakes(info: CityInfo) -> Iterator[tuple[Keys, str]]:

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from api.routes import catalog, datasets, history, indices, latest, operations, sensors
+from api.routes import catalog, datasets, history, indices, latest, measures, operations, sensors
 
 ROUTERS: tuple[APIRouter, ...] = (
     operations.router,
@@ -12,4 +12,5 @@ ROUTERS: tuple[APIRouter, ...] = (
     latest.router,
     history.router,
     indices.router,
+    measures.router,
 )

@@ -24,6 +24,7 @@ PATHS = {
     "readings": "/v1/{dataset}/readings",
     "windows": "/v1/{dataset}/windows",
     "index": "/v1/{dataset}/index",
+    "measures": "/v1/{dataset}/measures",
 }
 
 
@@ -120,7 +121,7 @@ def test_problems_are_described(document: dict[str, Any], noun: str) -> None:
     responses = document["paths"][PATHS[noun]]["get"]["responses"]
     assert {"400", "406", "default"} <= set(responses)
     assert ("404" in responses) is (noun != "datasets")
-    assert ("503" in responses) is (noun in ("readings", "windows", "index"))
+    assert ("503" in responses) is (noun in ("readings", "windows", "index", "measures"))
     for status, response in responses.items():
         if status in ("200", "304"):
             continue

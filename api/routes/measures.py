@@ -1,0 +1,129 @@
+"""`GET /v1/{dataset}/measures`: traffic measures of road sections."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+
+from api import columns, formats, measures, paging, params, state
+from api.answers import answer, max_age_s
+from api.openapi import OPERATIONS, route
+from api.params import WIDTHS, Asked
+from api.problems import bad_parameter
+from api.queries import traffic
+from api.queries.pages import Connection
+from api.rows import MeasureRow, MeasuresMeta
+from api.state import AppState
+from api.times import rfc3339
+from schemas.datasets import Dataset
+from schemas.errors import RequestError
+from schemas.sections import Section
+
+router = APIRouter(tags=["traffic"])
+
+KIND = "measures"
+ORDER = "start, then section"
+RANGE_S, MOST_RANGE_S = 6 * 3600, 7 * 86_400
+LATEST_MAX_AGE_S = 30
+LATEST_LOOKS_BACK_MS = 2 * measures.STALE_AFTER_MS
+SOURCES = "Highway Capacity Manual, 7th edition; FHWA, Urban Congestion Report: documentation and definitions"
+_WIDTHS = ("5m", "15m", "1h")
+
+
+class _Found(NamedTuple):
+    rows: list[MeasureRow]
+    from_ms: int
+    to_ms: int
+
+
+@router.get("/v1/{dataset}/measures", **route("measures"))
+async def measures_(request: Request, dataset: str) -> Response:
+    """Traffic of road sections: flow-weighted speed, travel time index, delay, level of service, congestion; and which
+    sections have not been heard of.
+    """
+    here = state.of(request)
+    found = here.dataset(dataset)
+    operation = OPERATIONS["measures"]
+    asked = params.read(operation.parameters, request.query_params.multi_items())
+    asked = asked if "width" in request.query_params else replace(asked, width="15m")
+    shown = formats.choose(asked.format, request.headers.get("accept", ""), operation.formats)
+    if asked.width not in _WIDTHS:
+        raise bad_parameter("width", f"there are no measures of {asked.width}", "width is one of " + ", ".join(_WIDTHS))
+    kind = columns.kind_of(MeasureRow, _fields(asked))
+    now_ms, limit = here.now_ms(), paging.limit(asked, here.settings)
+    digest = paging.digest("measures", dataset, asked, asked.width)
+    after = paging.key_of(here.cursors, asked, KIND, digest)
+    async with here.pool.connection() as connection:
+        made = await _find(connection, here, found, asked, now_ms)
+    keyed = sorted(((row.start or "", row.section), row) for row in made.rows)
+    left = [(key, row) for key, row in keyed if after is None or list(key) > after]
+    next_url = None
+    if len(left) > limit:
+        url = f"{here.base_url(request)}{request.url.path}"
+        cursor = paging.cursor_at(here.cursors, KIND, digest, list(left[limit - 1][0]))
+        next_url = paging.next_link(url, request.query_params.multi_items(), cursor)
+    rows = [_shown(kind, row) for _, row in left[:limit]]
+    meta = MeasuresMeta(
+        rfc3339(made.from_ms), rfc3339(made.to_ms), ORDER, limit, found.licence, found.attribution, SOURCES
+    )
+    keep_s = LATEST_MAX_AGE_S if asked.latest else max_age_s(made.to_ms, now_ms)
+    return answer(request, kind, rows, meta, format=shown, max_age_s=keep_s, next_url=next_url)
+
+
+async def _find(connection: Connection, here: AppState, dataset: Dataset, asked: Asked, now_ms: int) -> _Found:
+    width_ms = WIDTHS[asked.width].seconds * 1000
+    from_ms, to_ms = _range(asked, now_ms)
+    sensors = await traffic.sensors_with_speed(connection, dataset.id)
+    sections = _chosen(measures.sections_of(dataset.id, here.city.sections, sensors), asked)
+    parts = sorted({part.sensor for section in sections for part in section.parts})
+    learned = await traffic.free_flow(connection, dataset.id, parts, to_ms, here.city.info.time_zone)
+    newest = await traffic.newest(connection, dataset.id, parts, width_ms // 1000) if asked.latest else {}
+    begin_ms = from_ms - measures.LEAD_MS
+    windows = measures.by_series(
+        await traffic.windows(connection, dataset.id, parts, width_ms // 1000, begin_ms, to_ms)
+    )
+    what = measures.Asked(dataset.id, from_ms, to_ms, width_ms, now_ms if asked.latest else None)
+    rows: list[MeasureRow] = []
+    for section in sections:
+        made = list(measures.rows_of(what, section, windows, learned))
+        if asked.latest:
+            heard = [newest[part.sensor] for part in section.parts if part.sensor in newest]
+            made = made[-1:] or [measures.stale_row(what, section, max(heard, default=None))]
+        rows += made
+    return _Found(rows, from_ms, to_ms)
+
+
+def _range(asked: Asked, now_ms: int) -> tuple[int, int]:
+    if asked.latest:
+        return now_ms - LATEST_LOOKS_BACK_MS - WIDTHS[asked.width].seconds * 1000, now_ms
+    to_ms = now_ms if asked.to_ms is None else asked.to_ms
+    from_ms = to_ms - RANGE_S * 1000 if asked.from_ms is None else asked.from_ms
+    if not 0 < to_ms - from_ms <= MOST_RANGE_S * 1000:
+        raise RequestError(
+            400, "bad-range", "The range is empty or too long", "Measures are of at most 7 days in one answer.", "from",
+            "Ask for the weeks one after the other: from=2026-01-01T00:00:00Z&to=2026-01-08T00:00:00Z",
+        )  # fmt: skip
+    return from_ms, to_ms
+
+
+def _chosen(sections: list[Section], asked: Asked) -> list[Section]:
+    """Those asked for by id, or that have one of the sensors."""
+    return [
+        section
+        for section in sections
+        if (not asked.section or section.id in asked.section)
+        if (not asked.sensor or {part.sensor for part in section.parts} & set(asked.sensor))
+    ]
+
+
+def _fields(asked: Asked) -> tuple[str, ...]:
+    known = MeasureRow.__struct_encode_fields__
+    for name in asked.fields:
+        if name not in known:
+            raise bad_parameter("fields", f"there is no field {name!r} here", "fields are some of " + ",".join(known))
+    return asked.fields
+
+
+def _shown(kind: type[msgspec.Struct], row: MeasureRow) -> msgspec.Struct:
+    return row if kind is MeasureRow else kind(*(getattr(row, name) for name in kind.__struct_encode_fields__))
