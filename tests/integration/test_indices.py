@@ -32,8 +32,8 @@ def of_hours(begin: int, values: dict[int, float]) -> list[dict[str, Any]]:
 
 
 def of_minutes(begin: int, hours: int, metric: str, value: float) -> list[dict[str, Any]]:
-    """Readings of five minutes, from which hours are made."""
-    return [{"t": begin + i * 300_000, metric: value, "period_s": 300} for i in range(hours * 12)]
+    """Readings of five minutes about a value, from which hours are made."""
+    return [{"t": begin + i * 300_000, metric: value + (-1) ** i, "period_s": 300} for i in range(hours * 12)]
 
 
 def rows(stack: ServiceStack, index: str, metric: str, sensor: str = "roof") -> dict[int, tuple[Any, ...]]:
@@ -45,11 +45,16 @@ def rows(stack: ServiceStack, index: str, metric: str, sensor: str = "roof") -> 
     return {row[0]: row[1:] for row in found}
 
 
+def hours_of(stack: ServiceStack, metric: str, day: int) -> int:
+    """How many hours the official day has."""
+    return int(rows(stack, "us-aqi", metric).get(day, (0,) * 6)[2])
+
+
 def settle(stack: ServiceStack, index: str, metric: str, wanted: int) -> None:
     stack.wait_until(
         lambda: len(rows(stack, index, metric)) >= wanted and count(stack, "dirty") == 0,
         f"{wanted} rows of {index} {metric}",
-        timeout_s=60,
+        timeout_s=90,
     )
 
 
@@ -78,8 +83,10 @@ def test_from_mqtt_to_the_table_and_the_topic(make_stack: Any, hasty_city: Path)
     late, missing = 5, 9
     first = {hour: float(pm25[hour]) for hour in range(HOURS) if hour not in (late, missing)}
     stack.publish_all([(topic, of_hours(begin, first)), (topic, of_minutes(begin, 30, "no2", 60.0))])
+    stack.wait_until(lambda: count(stack) == len(first) + 30 * 12, "all readings", timeout_s=90)
     settle(stack, "nowcast", "pm25", HOURS)
-    settle(stack, "us-aqi", "no2", 1)
+    stack.wait_until(lambda: hours_of(stack, "no2", begin) == 24, "the official day of NO2", timeout_s=90)
+    settle(stack, "us-aqi", "overall", 1)
 
     hours = pm25.copy()
     hours[[late, missing]] = np.nan
@@ -95,10 +102,9 @@ def test_from_mqtt_to_the_table_and_the_topic(make_stack: Any, hasty_city: Path)
     fixes = [*of_hours(begin, {late: float(pm25[late])}), of_hours(begin, {corrected: 150.0})[0] | {"rev": 2}]
     stack.publish_all([(topic, fixes)])
     hours[late], hours[corrected] = pm25[late], 150.0
-    stack.wait_until(
-        lambda: rows(stack, "us-aqi", "pm25")[begin][2] == 23 and count(stack, "dirty") == 0, "the day again"
-    )
+    stack.wait_until(lambda: hours_of(stack, "pm25", begin) == 23, "the day again")
     stack.wait_until(lambda: rows(stack, "eaqi", "pm25")[begin + corrected * HOUR_MS][0] == 6, "the corrected hour")
+    stack.wait_until(lambda: count(stack, "dirty") == 0, "all rows again")
     expect_nowcasts(stack, begin, hours)
     revs = [row[5] for row in rows(stack, "nowcast", "pm25").values()]
     changed = {*range(late, late + 12), *range(corrected, min(corrected + 12, HOURS))}
