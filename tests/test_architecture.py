@@ -373,6 +373,7 @@ COVERED_BY: dict[str, tuple[str, ...]] = {
     "tests/integration/test_grammar.py": (  # compared with polars over the same rows
         "api/aggregates.py", "api/history.py", "api/queries/aggregates.py",
     ),
+    "tests/api/sensorthings/test_syntax.py": ("api/sensorthings/grammar.py",),
     "tests/integration/test_sensorthings.py": (  # on a real database
         "api/queries/sensorthings/entities.py", "api/queries/sensorthings/filters.py",
         "api/queries/sensorthings/functions.py", "api/queries/sensorthings/geometry.py",

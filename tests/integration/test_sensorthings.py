@@ -478,7 +478,7 @@ async def test_geometries_as_shapely_has_them(app: FastAPI, get: Get) -> None:
         lon, lat, r = dice.uniform(-119, -117), dice.uniform(33.5, 34.5), dice.uniform(0.05, 1)
         shape = shapely.Point(lon, lat).buffer(r, 3)
         for name in ("st_within", "st_intersects", "st_disjoint"):
-            holds = geometry.FUNCTIONS[name].apply(stored.shapes["places"], shape)
+            holds = geometry.apply(name, [stored.shapes["places"], shape], None)
             expected = {k for k, h in zip(stored.ids["places"], holds, strict=True) if h}
             text = quote(f"{name}(location, geography'{shape.wkt}')")
             assert {e["@iot.id"] for e in (await get(f"Locations?$select=id&$filter={text}"))["value"]} == expected

@@ -4,14 +4,14 @@ A function of a stored geometry becomes a value for each of them, and those go i
 Coordinates are degrees, WGS 84, and so are distances and lengths, as SensorThings has it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import shapely
-from shapely.geometry.base import BaseGeometry
 
 Array = npt.NDArray[Any]
 
@@ -20,27 +20,27 @@ MAX_POINTS = 10_000
 
 @dataclass(frozen=True)
 class Function:
-    """`takes` so many geometries, each one or an array, and after them a pattern where `pattern`."""
+    """`name` is shapely's; it `takes` so many geometries, each one or an array, and a `pattern` after them or not."""
 
-    apply: Callable[..., Any]
+    name: str
     gives: Literal["bool", "number"] = "bool"
     takes: int = 2
     pattern: bool = False
 
 
 FUNCTIONS: dict[str, Function] = {
-    "geo.distance": Function(shapely.distance, "number"),
-    "geo.length": Function(shapely.length, "number", 1),
-    "geo.intersects": Function(shapely.intersects),
-    "st_equals": Function(shapely.equals),
-    "st_disjoint": Function(shapely.disjoint),
-    "st_touches": Function(shapely.touches),
-    "st_within": Function(shapely.within),
-    "st_overlaps": Function(shapely.overlaps),
-    "st_crosses": Function(shapely.crosses),
-    "st_intersects": Function(shapely.intersects),
-    "st_contains": Function(shapely.contains),
-    "st_relate": Function(shapely.relate_pattern, pattern=True),
+    "geo.distance": Function("distance", "number"),
+    "geo.length": Function("length", "number", 1),
+    "geo.intersects": Function("intersects"),
+    "st_equals": Function("equals"),
+    "st_disjoint": Function("disjoint"),
+    "st_touches": Function("touches"),
+    "st_within": Function("within"),
+    "st_overlaps": Function("overlaps"),
+    "st_crosses": Function("crosses"),
+    "st_intersects": Function("intersects"),
+    "st_contains": Function("contains"),
+    "st_relate": Function("relate_pattern", pattern=True),
 }
 
 
@@ -54,13 +54,21 @@ class Stored:
     def put(self, source: str, rows: Sequence[tuple[int, str]]) -> None:
         """Rows of (id, GeoJSON)."""
         self.ids[source] = [key for key, _ in rows]
-        self.shapes[source] = shapely.from_geojson([text for _, text in rows])
+        self.shapes[source] = _shapely().from_geojson([text for _, text in rows])
 
 
-def read_wkt(text: str) -> BaseGeometry:
+@cache
+def _shapely() -> ModuleType:
+    import shapely  # here, for it takes 10 MB, and few ask
+
+    return shapely
+
+
+def read_wkt(text: str) -> Any:
     """A literal's geometry, with `SRID=4326;` before it or not. Raises `ValueError` with a sentence."""
+    shapely = _shapely()
     try:
-        found: BaseGeometry = shapely.from_wkt(text.rpartition(";")[2])
+        found = shapely.from_wkt(text.rpartition(";")[2])
     except shapely.errors.GEOSException as e:
         raise ValueError(f"{text[:60]!r} is not well-known text ({str(e).partition(chr(10))[0]})") from None
     if shapely.get_num_coordinates(found) > MAX_POINTS:
@@ -77,8 +85,9 @@ def apply(name: str, operands: Sequence[Any], pattern: str | None) -> Array:
     """
     if pattern is not None and (len(pattern) != 9 or set(pattern) - set("TF*012")):
         raise ValueError(f"{pattern[:20]!r} is not a pattern of nine characters T F * 0 1 2")
+    shapely = _shapely()
     try:
-        found = FUNCTIONS[name].apply(*operands, *([] if pattern is None else [pattern]))
+        found = getattr(shapely, FUNCTIONS[name].name)(*operands, *([] if pattern is None else [pattern]))
     except shapely.errors.GEOSException as e:
         raise ValueError(f"{name} can't be worked out ({str(e).partition(chr(10))[0]})") from None
     return np.atleast_1d(np.asarray(found))

@@ -1,5 +1,7 @@
 """Query options read: precedence, literals, nesting; and what can't be read says where."""
 
+import subprocess
+import sys
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
@@ -136,6 +138,12 @@ def test_what_cannot_be_read_says_where(option: str, text: str, says: str) -> No
     assert refused.value.parameter == f"${option}" or "$top" in refused.value.detail
     assert says in refused.value.detail
     assert refused.value.remedy
+
+
+def test_what_few_need_is_not_there_from_the_start() -> None:
+    """The grammar and the geometries take 18 MB of every API process."""
+    code = "import sys, api.app; sys.exit(bool({'lark', 'shapely'} & set(sys.modules)))"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_long_filter_is_not_a_deep_one() -> None:
