@@ -5,17 +5,20 @@ import os
 import signal
 import socket
 import sys
+from functools import partial
 
 import uvicorn
+from prometheus_client import start_http_server
 
+from api import processes
 from api.app import make_app
 from api.live.serve import UVICORN_OPTIONS, WS
+from api.metrics import LAG_MS
 from schemas import settings
-from schemas.errors import CityfeedError, SettingsError
+from schemas.errors import CityfeedError
 from schemas.settings import Settings
 
 GRACE_S = 3
-BACKLOG = 2048
 
 
 class Server(uvicorn.Server):
@@ -28,20 +31,11 @@ class Server(uvicorn.Server):
             print(f"api ready on http://{self.config.host}:{self.config.port}", flush=True)
 
 
-def listen(chosen: Settings) -> socket.socket:
-    """The socket that the API listens on. Raises `SettingsError` where the address can't be had."""
-    family = socket.AF_INET6 if ":" in chosen.api_host else socket.AF_INET
-    try:
-        return socket.create_server((chosen.api_host, chosen.api_port), family=family, backlog=BACKLOG)
-    except OSError as e:
-        raise SettingsError(
-            f"can't listen on {chosen.api_host}:{chosen.api_port} ({e.strerror}); stop what listens there, or choose "
-            "another with CITYFEED_API_PORT and CITYFEED_API_HOST"
-        ) from e
-
-
 def main() -> None:
-    """Serve until SIGTERM or Ctrl-C. One line and exit code 1 for settings or a city folder that can't be used."""
+    """Serve until SIGTERM or Ctrl-C. One line and exit code 1 for settings or a city folder that can't be used.
+
+    With several processes this one only watches over them: `python -m api process 0` is the first.
+    """
     # uvicorn ends in good order, then raises the signal again for whoever asked before it: that is us.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
@@ -50,10 +44,26 @@ def main() -> None:
         logging.basicConfig(level=chosen.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
         # aiokafka says many times a second that Kafka is away; the tail says it once.
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-        app = make_app(chosen)
-        listening = listen(chosen)
+        if sys.argv[1:2] == ["process"]:
+            processes.end_with_parent()
+            serve(chosen, int(sys.argv[2]))
+        elif chosen.api_processes == 1:
+            serve(chosen)
+        else:
+            make_app(chosen)  # what can't be used is told once, and not by each
+            processes.check_port(chosen)
+            processes.supervise(chosen.api_processes, partial(processes.spawn, os.environ))
     except CityfeedError as e:
         sys.exit(f"api: {e}")
+
+
+def serve(chosen: Settings, number: int | None = None) -> None:
+    """Be the API; `number` says which of several processes. Raises `CityfeedError`."""
+    app = make_app(chosen)
+    listening = processes.listen(chosen, shared=number is not None)
+    if number is not None and chosen.api_metrics_port:
+        LAG_MS.set_function(lambda: app.state.tail.lag_ms)
+        start_http_server(chosen.api_metrics_port + number, chosen.metrics_host)
     config = uvicorn.Config(
         app,
         host=chosen.api_host,

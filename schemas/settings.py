@@ -128,6 +128,21 @@ class Settings:
     # -- api --------------------------------------------------------------------------------------------
     api_host: str = _setting("127.0.0.1", "Address the API listens on.")
     api_port: int = _setting(8000, "Port the API listens on.", "port", 1, 65535)
+    api_processes: int = _setting(
+        1,
+        "API processes on that port; each reads Kafka for itself, and has limits of connections of its own.",
+        "",
+        1,
+        64,
+    )
+    api_metrics_port: int = _setting(
+        18110,
+        "With several API processes: port of the first one's Prometheus metrics, the next ones follow; 0 for none. "
+        "A single one has them at /metrics.",
+        "port",
+        0,
+        65535,
+    )
     api_public_url: str = _setting("", "The API's address as the world sees it; empty: as asked.")
     page_limit_default: int = _setting(1_000, "Rows of a page where none is asked for.", "rows", 1)
     page_limit_max: int = _setting(10_000, "Most rows of a page.", "rows", 1)

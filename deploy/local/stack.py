@@ -148,6 +148,14 @@ def api_address(settings: Settings) -> Address:
     return Address(settings.api_host, settings.api_port, variable("api_port"))
 
 
+def api_metrics_addresses(settings: Settings) -> list[Address]:
+    """Where each of several API processes shows its metrics; a single one does at its own address."""
+    if settings.api_processes == 1 or not settings.api_metrics_port:
+        return []
+    first, setting = settings.api_metrics_port, variable("api_metrics_port")
+    return [Address(settings.metrics_host, first + number, setting) for number in range(settings.api_processes)]
+
+
 def metrics_address(settings: Settings, service: str) -> Address | None:
     """Where gateway, clean or windows shows its metrics; None if switched off."""
     name = f"{service}_metrics_port"
@@ -209,7 +217,7 @@ def addresses(settings: Settings) -> dict[str, list[Address]]:
         "kafka": [kafka_address(settings), kafka_controller(settings)],
         "postgres": [database(settings).address],
         **{name: [address] for name, address in metrics.items() if address is not None},
-        "api": [api_address(settings)],
+        "api": [api_address(settings), *api_metrics_addresses(settings)],
     }
 
 
