@@ -1,4 +1,7 @@
-"""`python -m tests.bench [NAME ...]`: measure, print the table, write bench/results.json."""
+"""`python -m tests.bench [NAME ...]`: measure, print the table, write bench/results.json.
+
+What was not measured now stays there as it was.
+"""
 
 import json
 import os
@@ -9,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -78,14 +82,21 @@ def main() -> None:
     console = Console(width=None if sys.stdout.isatty() else 160)
     found: list[Figure] = []
     for name in chosen:
+        machine = {"processors": os.cpu_count(), "python": platform.python_version(), "load_before": os.getloadavg()[0]}
         with console.status(f"measuring {name} ..."):
-            found += FIGURES[name]()
+            figures = list(FIGURES[name]())
+        _keep(name, {"machine": machine, "figures": [figure.as_dict() for figure in figures]})
+        found += figures
     console.print(_table(found))
-    folder = ROOT / "bench"
-    folder.mkdir(exist_ok=True)
-    machine = {"processors": os.cpu_count(), "python": platform.python_version(), "load_before": os.getloadavg()[0]}
-    results = {"machine": machine, "figures": [figure.as_dict() for figure in found]}
-    (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+
+
+def _keep(name: str, measured: dict[str, Any]) -> None:
+    """Put what was measured under its name into the results, at once: a later one may fail."""
+    path = ROOT / "bench" / "results.json"
+    path.parent.mkdir(exist_ok=True)
+    results = json.loads(path.read_text()) if path.exists() else {}
+    kept = {known: results[known] for known in FIGURES if known in results}
+    path.write_text(json.dumps(kept | {name: measured}, indent=2) + "\n")
 
 
 def _table(found: list[Figure]) -> Table:
