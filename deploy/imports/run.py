@@ -42,7 +42,7 @@ async def run(
     while (chunk := await asyncio.to_thread(next, coming, None)) is not None:
         converted = await asyncio.to_thread(converter.convert, chunk, now_ms())
         in_flight.append((chunk, converted, await writer.send(converted.readings)))
-        if len(in_flight) >= CHUNKS_IN_FLIGHT:
+        while in_flight and (len(in_flight) >= CHUNKS_IN_FLIGHT or all(sent.done() for sent in in_flight[0][2])):
             await _settle(*in_flight.popleft(), journal, told)
     while in_flight:
         await _settle(*in_flight.popleft(), journal, told)

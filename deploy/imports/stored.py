@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -24,11 +25,8 @@ async def wait_until_stored(settings: Settings, last: dict[int, int], told: Call
             path = sql.SQL("SET search_path TO {}, public").format(sql.Identifier(settings.database_schema))
             await conn.execute(path)
             while True:
-                rows = await (await conn.execute("SELECT part, coalesce(raw, -1) FROM positions")).fetchall()
-                stored: dict[int, int] = {int(part): int(raw) for part, raw in rows}
+                stored, waiting = await _now(conn)
                 behind = sum(max(0, offset - stored.get(part, -1)) for part, offset in last.items())
-                marks = await (await conn.execute("SELECT count(*) FROM dirty")).fetchone()
-                waiting = int(marks[0]) if marks else 0
                 told(behind, waiting)
                 if not behind and not waiting:
                     return
@@ -37,3 +35,13 @@ async def wait_until_stored(settings: Settings, last: dict[int, int], told: Call
         raise CityfeedError(
             f"all is in Kafka, but the database does not tell whether it is stored yet: {str(e).strip()}"
         ) from e
+
+
+async def _now(conn: psycopg.AsyncConnection[Any]) -> tuple[dict[int, int], int]:
+    """The raw offset stored of each partition, and how many windows wait; nothing is where `windows` never ran."""
+    try:
+        rows = await (await conn.execute("SELECT part, coalesce(raw, -1) FROM positions")).fetchall()
+        marks = await (await conn.execute("SELECT count(*) FROM dirty")).fetchone()
+    except psycopg.errors.UndefinedTable:
+        return {}, 0
+    return {int(part): int(raw) for part, raw in rows}, int(marks[0]) if marks else 0

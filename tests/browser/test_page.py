@@ -17,7 +17,7 @@ from api.app import make_app
 from api.live.serve import UVICORN_OPTIONS, WS
 from schemas.readings import readings
 from schemas.settings import Settings
-from schemas.wire import Record
+from schemas.wire import Record, encode
 from tests.browser.chrome import Page, chromium, executable
 
 pytestmark = [
@@ -46,9 +46,12 @@ class City:
             value=[value for _, value in rows], start=[NOW_MS - 300_000 * ago] * len(rows),
             received=[NOW_MS] * len(rows), **({"period_s": 300, "flag": 1} | columns),
         )  # fmt: skip
-        series = self.state.latest.apply(Record("clean", batch), 0, self._offset)
+        record, hub = Record("clean", batch), self.state.hub
+        if not self._offset:
+            hub.ring.begin("readings", 0, -1)
+        series = self.state.latest.apply(record, 0, self._offset)
+        hub.publish(hub.readings.batch(batch, series, 0, self._offset), encode(record))
         self._offset += 1
-        self.state.hub.publish(batch, series)
         self.state.hub.flush()
         self.state.hub.tick(1000)
 

@@ -92,7 +92,7 @@ def test_an_import_that_was_killed_goes_on_where_it_was(stack: ServiceStack, tmp
     started(stack)
     # A day that goes up and down: what stands still for days would be flagged, and not counted.
     hours = [(f"2016-01-{day:02d} {hour:02d}:00", 10 + abs(12 - hour)) for day in range(1, 29) for hour in range(24)]
-    rows = [f"site-{site},{hour},{value}" for hour, value in hours for site in range(100)]
+    rows = [f"site-{site},{hour},{value}" for hour, value in hours for site in range(200)]
     file, mapping = files(tmp_path, rows)
     words = ("import", file, "-d", "air-quality", "-m", mapping)
 
@@ -114,7 +114,7 @@ def test_an_import_that_was_killed_goes_on_where_it_was(stack: ServiceStack, tmp
     assert stack.query("SELECT count(*), count(DISTINCT (series, start)), max(rev) FROM readings") == [
         (len(rows), len(rows), 1)
     ]
-    in_closed_days = (28 * 24 - 16) * 100  # 16 hours of the newest UTC day, still open
+    in_closed_days = (28 * 24 - 16) * 200  # 16 hours of the newest UTC day, still open
     assert stack.query("SELECT sum(n)::int FROM windows WHERE width_s = 86400") == [(in_closed_days,)]
 
 
