@@ -51,6 +51,7 @@ INDEX_META = IndexMeta(
     "UTC day of start, then series, then start; the order of series never changes", 1000, "CC-BY-4.0",
     "The city's environment department", "en", {"nowcast": "US Air Quality Index now, by the NowCast"},
     {"nowcast": "US EPA, 40 CFR part 58, appendix G; EPA-454/B-24-002; github.com/USEPA/O3-Nowcast"},
+    {"pm25-corr": "purpleair-us@1 of pm25 humidity"},
 )  # fmt: skip
 
 MEASURE = MeasureRow(

@@ -203,6 +203,9 @@ class IndexMeta(msgspec.Struct, frozen=True, rename={"from_": "from"}):
     lang: str
     indices: Annotated[dict[str, str], Meta(description="The indices of this answer.")]
     sources: Annotated[dict[str, str], Meta(description="Whose rule each is, and where it is written.")]
+    corrections: Annotated[
+        dict[str, str], Meta(description="By which correction and version a `source` was made, and of what.")
+    ]
 
 
 class MeasureRow(msgspec.Struct, frozen=True, gc=False):

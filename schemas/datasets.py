@@ -12,6 +12,7 @@ from pathlib import PurePath
 
 import msgspec
 
+from schemas.corrections import CORRECTED, CORRECTIONS, Rule
 from schemas.errors import CityFolderError
 from schemas.indices.hourly import INDICES
 from schemas.indices.stored import METRICS as INDEX_METRICS
@@ -89,6 +90,7 @@ class Dataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keywords: tuple[str, ...] = ()
     indices: tuple[str, ...] = tuple(INDICES)
     index_metrics: dict[str, str] = {}
+    corrections: dict[str, Rule] = {}
     automated: bool = True
     hvd_category: str = ""
     position: Position | None = None
@@ -103,6 +105,10 @@ class Dataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def accept_since_ms(self) -> int:
         """`accept_since` in epoch ms UTC."""
         return (self.accept_since - _EPOCH) // timedelta(milliseconds=1)
+
+    def hour_inputs(self) -> set[str]:
+        """The metrics of whose hours indices or corrected values are made."""
+        return set(self.index_inputs().values()).union(*(rule.inputs(m) for m, rule in self.corrections.items()))
 
     def index_inputs(self) -> dict[str, str]:
         """The metric that feeds each pollutant of the dataset's indices."""
@@ -166,6 +172,13 @@ def _mistakes(dataset: Dataset, stem: str) -> Iterator[tuple[Path, str]]:
     for name in dataset.indices:
         if name not in INDICES:
             yield ("indices",), f"there is no index {name!r}; there are {', '.join(INDICES)}"
+    for corrected, rule in dataset.corrections.items():
+        if corrected not in CORRECTED:
+            yield ("corrections", corrected), f"{corrected!r} is no corrected metric; {', '.join(CORRECTED)} is"
+        elif rule.by not in CORRECTIONS:
+            yield ("corrections", corrected, "by"), f"no correction {rule.by!r}; there are {', '.join(CORRECTIONS)}"
+        elif unknown := [metric for metric in rule.inputs(corrected) if metric not in QUANTITIES]:
+            yield ("corrections", corrected), f"there is no quantity {unknown[0]!r}; schemas/quantities.py lists them"
     pollutants = {metric for index in INDICES.values() for metric in index.pollutants}
     for pollutant, source in dataset.index_metrics.items():
         if pollutant not in pollutants:

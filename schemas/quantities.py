@@ -27,6 +27,9 @@ QUANTITIES: dict[str, Quantity] = {
     for q in (
         Quantity("pm1", "PM1", "ug/m3", 1, "mean"),
         Quantity("pm25", "PM2.5", "ug/m3", 1, "mean"),
+        Quantity("pm25-corr", "PM2.5, corrected", "ug/m3", 1, "mean"),
+        Quantity("pm25-a", "PM2.5, channel A", "ug/m3", 1, "mean"),
+        Quantity("pm25-b", "PM2.5, channel B", "ug/m3", 1, "mean"),
         Quantity("pm10", "PM10", "ug/m3", 0, "mean"),
         Quantity("o3", "Ozone", "[ppb]", 1, "mean"),
         Quantity("no2", "Nitrogen dioxide", "[ppb]", 1, "mean"),

@@ -17,6 +17,7 @@ from schemas.indices.hourly import INDICES, OF_QUARTERS
 from schemas.indices.stored import name, number
 from schemas.published import Texts
 from stream_processors import metrics
+from stream_processors.correct import correct_hours
 from stream_processors.indices import IndexRows, SensorHours, make, reach_h
 from stream_processors.owner import HOUR_S, QUARTER_S, Owner, Work
 from stream_processors.repair import Key, as_columns
@@ -45,6 +46,7 @@ async def reindex(owner: Owner, store: Store) -> None:
     done = [key for of_sensor in chosen.values() for key in of_sensor]
     async with owner.transaction(store) as work:
         changed = {sensor: _changed(owner, sensor, of_sensor) for sensor, of_sensor in chosen.items()}
+        await correct_hours(work, {sensor: _hours(owner, of_sensor) for sensor, of_sensor in chosen.items()})
         hours = await _load(work, changed)
         zone = ZoneInfo(owner.registry.time_zone)
         made = [
@@ -67,6 +69,11 @@ def _inputs(owner: Owner, sensor: Sensor) -> dict[str, int]:
     dataset = owner.registry.datasets.get(sensor[0])
     slots = {p: owner.table.slot((*sensor, m)) for p, m in (dataset.index_inputs() if dataset else {}).items()}
     return {pollutant: slot for pollutant, slot in slots.items() if slot is not None}
+
+
+def _hours(owner: Owner, keys: list[Key]) -> list[tuple[str, int]]:
+    """(metric, start) of the changed hours."""
+    return [(owner.table.keys[slot][2], start) for _, _, slot, start in keys]
 
 
 def _changed(owner: Owner, sensor: Sensor, keys: list[Key]) -> dict[str, list[int]]:

@@ -134,7 +134,8 @@ class SeriesTable:
         row["rule_span_s"] = max(rule.period_s, rule.cadence_s)
         inputs = dataset.index_inputs() if dataset else {}
         fed = [pollutant for pollutant, metric in inputs.items() if metric == key[2]]
-        row["feeds_index"], row["feeds_quarters"] = bool(fed), not OF_QUARTERS.isdisjoint(fed)
+        row["feeds_index"] = dataset is not None and key[2] in dataset.hour_inputs()
+        row["feeds_quarters"] = not OF_QUARTERS.isdisjoint(fed)
 
     def _link_weight(self, key: Key) -> None:
         """A series and the one that weighs it may come in either order."""

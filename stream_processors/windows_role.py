@@ -19,6 +19,7 @@ from schemas.registry import Registration, Registry, encode
 from schemas.settings import Settings
 from stream_processors import metrics
 from stream_processors.chain import Item
+from stream_processors.correct import begin_corrections
 from stream_processors.flush import flush
 from stream_processors.migrations import migrate
 from stream_processors.outbox import READ_RECORDS, Outbox
@@ -178,6 +179,11 @@ class WindowsRole:
         for part, (first, log_end) in log_ends.items():
             _check_against_log(part, positions[part], first, log_end)
         await self._owner.load(store, positions)
+        if any(dataset.corrections for dataset in self._owner.registry.datasets.values()):
+            async with store.transaction(positions):
+                begun = await begin_corrections(self._owner, store)
+            if begun:
+                await self._owner.load(store, positions)
         async with self._room:
             self._keep_pending([item for item in self._pending if item.offset >= positions[item.part].next_offset])
 

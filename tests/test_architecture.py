@@ -338,6 +338,9 @@ COVERED_BY: dict[str, tuple[str, ...]] = {
         "stream_processors/registry_tail.py", "stream_processors/windows_role.py", "stream_processors/flush.py",
         "stream_processors/owner.py", "stream_processors/remake.py",
     ),
+    "tests/integration/test_corrections.py": (
+        "stream_processors/correct.py", "stream_processors/store/corrections.py",
+    ),
     "tests/integration/test_measures.py": ("api/queries/traffic.py", "api/routes/measures.py"),
     "tests/integration/test_indices.py": (
         "api/queries/indices.py", "api/routes/indices.py", "stream_processors/reindex.py",

@@ -154,4 +154,5 @@ def _meta(
         None if from_ms is None else rfc3339(from_ms), rfc3339(to_ms), order, limit, dataset.licence,
         dataset.attribution, asked.lang, {name: INDICES[name].title for name in names},
         {name: INDICES[name].source for name in names},
+        {metric: rule.text(metric) for metric, rule in dataset.corrections.items()},
     )  # fmt: skip

@@ -6,6 +6,7 @@
 import psycopg
 from psycopg import sql
 
+from stream_processors.store.corrections import CorrectionTables
 from stream_processors.store.database import Position
 from stream_processors.store.indices import IndexKey, IndexTables
 from stream_processors.store.marks import MarkRow, MarkTable
@@ -18,7 +19,9 @@ from stream_processors.store.windows import WindowTables
 __all__ = ["IndexKey", "MarkRow", "OutRecord", "Position", "Store", "Stored"]
 
 
-class Store(OwnershipTables, SeriesTables, ReadingTables, WindowTables, IndexTables, MarkTable, OutboxTable):
+class Store(
+    OwnershipTables, SeriesTables, ReadingTables, WindowTables, IndexTables, CorrectionTables, MarkTable, OutboxTable
+):
     """Everything that `windows` asks of the database."""
 
     @staticmethod

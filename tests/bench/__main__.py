@@ -20,7 +20,7 @@ from rich.table import Table
 from deploy.local.tools import ROOT
 from schemas.settings import Settings
 from tests import servers
-from tests.bench import chain, gateway, local, sensorthings, stream
+from tests.bench import chain, gateway, indices, local, sensorthings, stream
 from tests.bench.figure import Figure
 from tests.service_stack import ServiceStack, port_block, unique_settings
 
@@ -70,6 +70,7 @@ FIGURES: dict[str, Callable[[], Iterator[Figure]]] = {
     "latency": _latency,
     "stream": stream.measure,
     "sensorthings": _sensorthings,
+    "indices": indices.measure,
     "local": local.measure,
 }
 
