@@ -2,15 +2,29 @@
 
 import contextlib
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import msgspec
 import typer
-from cityfeed_client import CityfeedClientError, Event, Feed, Problem, Reset, Row, Source, State, Subscription
+from cityfeed_client import (
+    CityfeedClientError,
+    Event,
+    Feed,
+    Problem,
+    ReplayEnd,
+    Reset,
+    Row,
+    Source,
+    State,
+    Subscription,
+)
+from cityfeed_client.session import Speed
 from cityfeed_client.wanted import Filter, Mode
 from rich.console import Console
 from rich.live import Live
@@ -41,6 +55,11 @@ def watch(
     keep: Annotated[
         Path | None, typer.Option(help="A file for the place: a later watch with it begins where this one ended.")
     ] = None,
+    since: Annotated[
+        str, typer.Option(help="Begin with the past: a time with its offset, or how long ago (90m, 2h, 3d).")
+    ] = "",
+    until: Annotated[str, typer.Option(help="With --since: end there, instead of going on live.")] = "",
+    speed: Annotated[str, typer.Option(help="With --since: 1 to 600 times as fast as it was, or max.")] = "max",
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line, for other programs.")] = False,
     lines: Annotated[bool, typer.Option("--lines", help="Rolling lines instead of a table.")] = False,
     url: Annotated[str, typer.Option(help="Another server, http://host:port; default: this stack's.")] = "",
@@ -57,6 +76,8 @@ def watch(
       cityfeed watch --bbox -118.3,34.0,-118.2,34.1 --mode all --lines
       cityfeed watch --json | jq .value
       cityfeed watch --mode all --json --keep place.txt >> rows.ndjson
+      cityfeed watch --since 2h --dataset traffic --lines
+      cityfeed watch --since 2026-11-20T07:00:00Z --until 2026-11-20T09:00:00Z --speed 60
     """
     settings = load(os.environ)
     if mode not in ("latest", "all"):
@@ -68,11 +89,32 @@ def watch(
     try:
         with Feed(url or f"http://{settings.api_host}:{settings.api_port}", client="cityfeed watch") as feed:
             cursor = _kept(keep)
-            subscription = feed.subscribe(topic, mode=cast(Mode, mode), cursor=cursor, **wanted)
+            if since and cursor is None:
+                subscription = _replay(feed, topic, since, until, speed, wanted)
+            else:
+                subscription = feed.subscribe(topic, mode=cast(Mode, mode), cursor=cursor, **wanted)
             with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
                 show(_keeping(iter(feed), subscription, keep))
     except CityfeedClientError as e:
         raise CityfeedError(str(e)) from None
+
+
+def _replay(feed: Feed, topic: str, since: str, until: str, speed: str, wanted: Filter) -> Subscription:
+    if speed != "max" and not re.fullmatch(r"\d{1,3}", speed):
+        raise CityfeedError(f"--speed {speed}: it takes 1 to 600, or max")
+    times = speed if speed == "max" else int(speed)
+    now = datetime.now(UTC)
+    return feed.replay(
+        topic, since=_time(since, now), until=_time(until, now) if until else None, speed=cast(Speed, times), **wanted
+    )
+
+
+def _time(text: str, now: datetime) -> str:
+    """RFC 3339 of a time, or of how long before now. Raises `CityfeedError`."""
+    if ago := re.fullmatch(r"(\d{1,6})([smhd])", text):
+        unit_s = {"s": 1, "m": 60, "h": 3600, "d": 86_400}[ago[2]]
+        return (now - timedelta(seconds=int(ago[1]) * unit_s)).isoformat(timespec="milliseconds")
+    return text  # the server says what is wrong with it
 
 
 def notice(event: Event) -> str | None:
@@ -99,11 +141,15 @@ def _keeping(events: Iterator[Event], subscription: Subscription, keep: Path | N
     try:
         for event in events:
             yield event
+            if isinstance(event, ReplayEnd) and subscription.replay is not None:
+                return  # one with an end has come to it
+            if subscription.replay is not None:
+                continue  # a place in a replay is no place in the feed
             if keep is not None and subscription.cursor not in (None, kept) and time.monotonic() >= due_s:
                 kept, due_s = subscription.cursor, time.monotonic() + KEEP_EVERY_S
                 _write(keep, kept)
     finally:
-        if keep is not None and subscription.cursor is not None:
+        if keep is not None and subscription.cursor is not None and subscription.replay is None:
             _write(keep, subscription.cursor)
 
 

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -19,7 +20,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from cityfeed_client import Feed, Row
 
-from deploy.cli import sensors
+from deploy.cli import sensors, watch
 from deploy.cli.watch import notice, table
 from schemas import registry
 from schemas.city import read_city
@@ -251,9 +252,31 @@ def test_watch_begins_at_the_place_that_was_kept(conversations: int, tmp_path: P
     ]
 
 
+def test_watch_shows_the_past_to_its_end_or_goes_on_live(conversations: int, tmp_path: Path) -> None:
+    times = ("--since", "2026-01-01T00:00:00Z", "--until", "2026-01-02T00:00:00Z")
+    watching = Watching(conversations, "replay_to_its_end", *times, "--lines", "--keep", str(tmp_path / "place"))
+    out, _ = watching.process.communicate(timeout=30)
+    assert (watching.process.returncode, out.count("air-quality/s1"), watching.verdict()) == (0, 1, None)
+    assert not (tmp_path / "place").exists()  # a place in a replay is no place in the feed
+    words = ("--metric", "pm25", "--since", "2026-01-01T00:00:00Z", "--speed", "60", "--json")
+    watching = Watching(conversations, "replay_handover", *words, "--keep", str(tmp_path / "place"))
+    assert watching.verdict() is None
+    out, _ = watching.interrupt()
+    assert [msgspec.json.decode(line)["value"] for line in out.splitlines()] == [1.0, 2.0, 3.0]
+    assert (tmp_path / "place").read_text() == "c512\n"
+
+
+def test_how_long_ago_is_a_time() -> None:
+    now = datetime(2026, 1, 2, tzinfo=UTC)
+    assert watch._time("90m", now) == "2026-01-01T22:30:00.000+00:00"
+    assert watch._time("1d", now) == "2026-01-01T00:00:00.000+00:00"
+    assert watch._time("2026-01-01T00:00:00Z", now) == "2026-01-01T00:00:00Z"
+
+
 @pytest.mark.parametrize(
     ("name", "words", "said"),
     [
+        ("normal", (*FILTER, "--since", "1h", "--speed", "fast"), "--speed fast: it takes 1 to 600, or max"),
         ("close_40xx", FILTER, "the server refuses this client: 4001 unauthorized"),
         ("error", ("--dataset", "atlantis", "--mode", "latest"), "there is no dataset 'atlantis' (bad_filter)"),
         ("no_such_conversation", FILTER, "is no live feed of cityfeed: it answers 404"),
