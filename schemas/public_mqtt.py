@@ -1,10 +1,13 @@
-"""The public MQTT outlet: the newest reading of every series, retained, on a topic of its own.
+"""The public MQTT outlet: the newest reading of every series on a topic of its own, and as SensorThings has it.
 
-    <prefix>/public/v1/<dataset>/<sensor>/<metric>      PublicValue as JSON
+    <prefix>/public/v1/<dataset>/<sensor>/<metric>      PublicValue as JSON, retained
+    v1.1/Datastreams(<id>)/Observations                 Observation as JSON (OGC 18-088, 14), not retained
 
 Whoever subscribes gets the newest value at once and every newer one. The gateway never subscribes to these topics,
 and nobody but the outlet may write them.
 """
+
+import hashlib
 
 import msgspec
 
@@ -30,6 +33,16 @@ def public_topic(prefix: str, dataset: str, sensor: str, metric: str) -> str:
     return f"{prefix}/public/v1/{dataset}/{sensor}/{metric}"
 
 
-def public_filter(prefix: str) -> str:
-    """All of the outlet's topics, as an MQTT filter."""
-    return f"{prefix}/public/#"
+def datastream_id(dataset: str, sensor: str, metric: str) -> int:
+    """The id of a series in SensorThings, as `sta_id` in schemas/tables/0006_sensorthings.sql makes it."""
+    return int(hashlib.md5(f"{dataset}/{sensor}/{metric}".encode(), usedforsecurity=False).hexdigest()[:13], 16)
+
+
+def observations_topic(datastream: int) -> str:
+    """Where the Observations of a Datastream are."""
+    return f"v1.1/Datastreams({datastream})/Observations"
+
+
+def public_filters(prefix: str) -> tuple[str, ...]:
+    """All of the outlet's topics, as MQTT filters."""
+    return (f"{prefix}/public/#", "v1.1/#")

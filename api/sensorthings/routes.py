@@ -11,12 +11,14 @@ from api.queries.sensorthings.entities import ENTITIES
 from api.sensorthings.paths import no_such
 from api.sensorthings.reader import Reader
 from schemas.quantities import QUANTITIES
+from schemas.settings import Settings
 
 router = APIRouter(include_in_schema=False)  # the service describes itself, in the standard's way
 
 ROOT = "/sensorthings/v1.1"
 MAX_AGE_S = 5
 
+MQTT = "http://www.opengis.net/spec/iot_sensing/1.1/req/receive-updates-via-mqtt/receive-updates"
 CONFORMANCE = [
     f"http://www.opengis.net/spec/iot_sensing/1.1/req/{name}"
     for name in (
@@ -31,7 +33,18 @@ async def root(request: Request) -> Response:
     """The service: its collections, and what of the standard it conforms to."""
     base = state.of(request).base_url(request) + ROOT
     value = [{"name": name, "url": f"{base}/{name}"} for name in ENTITIES]
-    return _answer(request, msgspec.json.encode({"value": value, "serverSettings": {"conformance": CONFORMANCE}}))
+    offered: dict[str, object] = {"conformance": CONFORMANCE}
+    if endpoints := _mqtt_endpoints(state.of(request).settings, request.url.hostname or "localhost"):
+        offered[MQTT] = {"endpoints": endpoints}
+    return _answer(request, msgspec.json.encode({"value": value, "serverSettings": offered}))
+
+
+def _mqtt_endpoints(settings: Settings, host: str) -> list[str]:
+    """Where v1.1/Datastreams(id)/Observations can be subscribed to."""
+    if not settings.mqtt_outlet_port:
+        return []
+    ports = (("mqtt", settings.mqtt_public_port), ("ws", settings.mqtt_public_websocket_port))
+    return [f"{scheme}://{host}:{port}" for scheme, port in ports if port]
 
 
 @router.get("/definitions/{metric}")

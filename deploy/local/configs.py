@@ -16,7 +16,7 @@ from deploy.local.stack import (
     public_addresses,
 )
 from deploy.local.tools import ROOT, Tools
-from schemas.public_mqtt import public_filter
+from schemas.public_mqtt import public_filters
 from schemas.settings import Settings
 
 PUBLIC_CONNECTIONS = 1_000
@@ -63,11 +63,11 @@ def _listener(address: Address, layout: Layout, acl: str) -> str:
 
 def mosquitto_acls(settings: Settings) -> dict[str, str]:
     """Who may do what, by listener. `topic` lines are for clients without a user name, `pattern` lines for all."""
-    public = public_filter(settings.mqtt_topic_prefix)
+    public = public_filters(settings.mqtt_topic_prefix)
     rules = {
-        "sensors": (f"deny {public}", "readwrite #", "read $SYS/#"),
-        "public": (f"read {public}",),
-        "outlet": (f"readwrite {public}",),
+        "sensors": (*(f"deny {topics}" for topics in public), "readwrite #", "read $SYS/#"),
+        "public": tuple(f"read {topics}" for topics in public),
+        "outlet": tuple(f"readwrite {topics}" for topics in public),
     }
     return {
         name: "".join(f"{kind} {rule}\n" for kind in ("topic", "pattern") for rule in lines)

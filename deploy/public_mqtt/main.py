@@ -37,7 +37,8 @@ BROKER_PATIENCE_S = 30.0
 
 async def run(settings: Settings) -> None:
     """Until cancelled. Raises `CityfeedError` and `CityfeedClientError` where trying again cannot help."""
-    newest, changed = Newest(settings.mqtt_topic_prefix), asyncio.Event()
+    site = settings.api_public_url.rstrip("/") or f"http://{stack.api_address(settings)}"
+    newest, changed = Newest(settings.mqtt_topic_prefix, f"{site}/sensorthings/v1.1"), asyncio.Event()
     broker = Broker(settings.mqtt_outlet_host, settings.mqtt_outlet_port)
     await _api_ready(settings)
     publisher = Publisher(broker, WINDOW, BROKER_PATIENCE_S, CLIENT_ID, forgets=True)
@@ -82,6 +83,7 @@ async def _publish(publisher: Publisher, newest: Newest, changed: asyncio.Event)
             newest.again()
         while newest.waiting and publisher.reconnections == reconnections:
             await publisher.publish(newest.give(min(BATCH, max(1, publisher.session.room))), retain=True)
+        await publisher.publish(newest.observations())
 
 
 @contextlib.contextmanager

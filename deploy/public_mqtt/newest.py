@@ -6,6 +6,7 @@ Bounded by the number of series: a value that waits is replaced by a newer one o
 import msgspec
 from cityfeed_client import Row
 
+from deploy.public_mqtt import observations
 from schemas.public_mqtt import PublicValue, public_topic
 
 Message = tuple[bytes, bytes]
@@ -13,10 +14,15 @@ Message = tuple[bytes, bytes]
 
 
 class Newest:
-    """`take` rows of the live feed, `give` messages to the broker; an older value never follows a newer one."""
+    """`take` rows of the live feed, `give` messages to the broker; an older value never follows a newer one.
 
-    def __init__(self, prefix: str) -> None:
+    `root` is the address of SensorThings.
+    """
+
+    def __init__(self, prefix: str, root: str) -> None:
         self._prefix = prefix
+        self._root = root
+        self._observed: dict[bytes, Row] = {}
         self._known: dict[bytes, tuple[str, int]] = {}
         self._payloads: dict[bytes, bytes] = {}
         self._waiting: dict[bytes, None] = {}
@@ -40,6 +46,12 @@ class Newest:
             value = PublicValue(row["start"], row["period_s"], row["value"], row.get("unit"), row["flag"], row["rev"])
             self._payloads[topic] = msgspec.json.encode(value)
             self._waiting[topic] = None
+            self._observed[topic] = row
+
+    def observations(self) -> list[Message]:
+        """What is new, as SensorThings' Observations; each once, for they are events and no state."""
+        rows, self._observed = self._observed, {}
+        return [observations.message(row, self._root) for row in rows.values()]
 
     def again(self) -> None:
         """The broker may have lost everything, or had it and not said so: all values are to be published again."""

@@ -3,6 +3,7 @@
 import json
 import signal
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import paho.mqtt.client as mqtt
 import pytest
 
+from schemas.public_mqtt import datastream_id, observations_topic
 from schemas.settings import Settings
 from tests.integration.own_servers import OwnServers
 from tests.service_stack import ServiceStack, port_block
@@ -119,8 +121,26 @@ def test_everybody_reads_the_newest_and_nobody_writes(
         assert not sensor.heard
     time.sleep(1.0)
     heard = {topic for topic, _, _ in everything.heard}
-    assert heard and all(topic.startswith(f"{PREFIX}/public/v1/") for topic in heard)
+    assert heard and all(topic.startswith((f"{PREFIX}/public/v1/", "v1.1/Datastreams(")) for topic in heard)
     assert not any(value == forged for _, _, value in [*everything.heard, *late.heard])
+
+
+def test_observations_are_those_that_sensorthings_shows(
+    city: ServiceStack, own: OwnServers, reader: Callable[..., Reader]
+) -> None:
+    topic = observations_topic(datastream_id("air-quality", "balcony", "pm25"))
+    listener = reader(own.settings.mqtt_public_port, topic)
+    city.publish("air-quality", "balcony", {"t": now_ms(5), "period_s": 60, "pm25": 7.1})
+    city.wait_until(lambda: listener.of(topic), "the observation is public")
+    ((retained, observation),) = listener.of(topic)
+    assert not retained
+    city.wait_until(lambda: city.query("SELECT count(*) FROM readings")[0][0] == 1, "it is stored")
+    with urllib.request.urlopen(observation["@iot.selfLink"], timeout=10) as answer:
+        assert json.load(answer) == observation
+    service = observation["@iot.selfLink"].partition("/Observations(")[0]
+    with urllib.request.urlopen(service, timeout=10) as answer:
+        (offered,) = [value for name, value in json.load(answer)["serverSettings"].items() if "mqtt" in name]
+    assert f"mqtt://127.0.0.1:{own.settings.mqtt_public_port}" in offered["endpoints"]
 
 
 def test_kills_bring_nothing_old_and_end_with_the_newest(

@@ -7,11 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deploy.public_mqtt.newest import Newest
+from schemas.public_mqtt import datastream_id, observations_topic
+
+ROOT = "http://city.example/sensorthings/v1.1"
 
 
 def row(sensor: str, minute: int, value: float | None = 1.0, rev: int = 1, flag: int = 1) -> Row:
     return Row(
         dataset="air-quality", sensor=sensor, metric="pm25", unit="ug/m3", period_s=60, value=value, flag=flag, rev=rev,
+        tests=0, origin="live", received=f"2026-01-01T00:{minute:02d}:01.000Z",
         start=f"2026-01-01T00:{minute:02d}:00.000Z",
     )  # fmt: skip
 
@@ -22,7 +26,7 @@ def given_values(newest: Newest, most: int = 100) -> dict[str, tuple[str, float 
 
 
 def test_what_waits_is_replaced_by_what_is_newer() -> None:
-    newest = Newest("cityfeed")
+    newest = Newest("cityfeed", ROOT)
     newest.take([row("a", 1, 1.0), row("b", 1, 5.0), row("a", 2, 2.0)])
     assert newest.waiting == 2
     assert given_values(newest) == {"a": ("02", 2.0, 1), "b": ("01", 5.0, 1)}
@@ -30,7 +34,7 @@ def test_what_waits_is_replaced_by_what_is_newer() -> None:
 
 
 def test_older_and_equal_ones_are_passed_over_and_a_revision_is_not() -> None:
-    newest = Newest("cityfeed")
+    newest = Newest("cityfeed", ROOT)
     newest.take([row("a", 5, 1.0)])
     newest.give(10)
     newest.take([row("a", 4, 9.0), row("a", 5, 9.0)])
@@ -40,7 +44,7 @@ def test_older_and_equal_ones_are_passed_over_and_a_revision_is_not() -> None:
 
 
 def test_the_topic_is_the_series() -> None:
-    newest = Newest("town")
+    newest = Newest("town", ROOT)
     newest.take([row("a", 5, None, flag=9)])
     ((topic, payload),) = newest.give(1)
     assert topic == b"town/public/v1/air-quality/a/pm25"
@@ -49,8 +53,18 @@ def test_the_topic_is_the_series() -> None:
     }  # fmt: skip
 
 
+def test_observations_are_given_once_the_newest_of_each_series() -> None:
+    newest = Newest("cityfeed", ROOT)
+    newest.take([row("a", 1), row("b", 1), row("a", 2), row("a", 1)])
+    starts = {topic.decode(): json.loads(payload)["phenomenonTime"][14:16] for topic, payload in newest.observations()}
+    of = {sensor: observations_topic(datastream_id("air-quality", sensor, "pm25")) for sensor in "ab"}
+    assert starts == {of["a"]: "02", of["b"]: "01"}
+    newest.again()  # that is of the retained values: what happened does not happen again
+    assert newest.observations() == []
+
+
 def test_a_broker_that_lost_all_gets_all_again() -> None:
-    newest = Newest("cityfeed")
+    newest = Newest("cityfeed", ROOT)
     newest.take([row("a", 1), row("b", 2)])
     newest.give(10)
     newest.again()
@@ -70,7 +84,7 @@ def test_a_broker_that_lost_all_gets_all_again() -> None:
 def test_readers_never_see_an_older_value_and_always_the_last(
     steps: list[tuple[object, ...]],
 ) -> None:
-    newest, seen, best = Newest("cityfeed"), dict[bytes, tuple[str, int]](), dict[bytes, tuple[str, int]]()
+    newest, seen, best = Newest("cityfeed", ROOT), dict[bytes, tuple[str, int]](), dict[bytes, tuple[str, int]]()
 
     def hear(most: int) -> None:
         for topic, payload in newest.give(most):
