@@ -20,7 +20,7 @@ from rich.table import Table
 from deploy.local.tools import ROOT
 from schemas.settings import Settings
 from tests import servers
-from tests.bench import chain, gateway, indices, local, sensorthings, stream
+from tests.bench import chain, gateway, indices, local, recovery, sensorthings, stream
 from tests.bench.figure import Figure
 from tests.service_stack import ServiceStack, port_block, unique_settings
 
@@ -64,6 +64,11 @@ def _sensorthings() -> Iterator[Figure]:
         yield from sensorthings.measure(stack)
 
 
+def _recovery() -> Iterator[Figure]:
+    with services(*SERVICES) as stack:
+        yield from recovery.measure(stack)
+
+
 FIGURES: dict[str, Callable[[], Iterator[Figure]]] = {
     "gateway": _gateway,
     "chain": _rates,
@@ -71,6 +76,7 @@ FIGURES: dict[str, Callable[[], Iterator[Figure]]] = {
     "stream": stream.measure,
     "sensorthings": _sensorthings,
     "indices": indices.measure,
+    "recovery": _recovery,
     "local": local.measure,
 }
 

@@ -111,7 +111,10 @@ def _compare_history(report: Report, truth: Truth, found: Found) -> None:
     report.compared["earlier states"] = len(found.history)
     for key, versions in rows.items():
         versions.sort(key=lambda row: row.version)
-        if any((a.rev, a.flag) == (b.rev, b.flag) and same(a.value, b.value) for a, b in itertools.pairwise(versions)):
+        if any(
+            (a.rev, a.flag, a.tests) == (b.rev, b.flag, b.tests) and same(a.value, b.value)
+            for a, b in itertools.pairwise(versions)
+        ):
             report.fault("stored twice", f"{key}: {versions}")
         kept = [v for i, v in enumerate(versions) if i == 0 or v.rev != versions[i - 1].rev]
         states = truth.states.get(key, [])

@@ -24,6 +24,7 @@ class StoredReading:
     period_s: int
     received: int
     part: int
+    tests: int = 0
     known_to: int | None = None
 
 
@@ -99,6 +100,7 @@ def _readings(table: str, more: str = "") -> bytes:
     columns = (
         f"dataset, sensor, metric, {_ms('start')}, value, source_rev, rev, flag, period_s, {_ms('received')}, part"
     )
+    columns += ", tests"
     return f"SELECT {columns}{more} FROM {table} JOIN series ON id = series ORDER BY 1, 2, 3, 4, 7".encode()
 
 

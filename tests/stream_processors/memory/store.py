@@ -77,7 +77,7 @@ class MemoryDatabase:
     def _reading(self, row: dict[str, Any]) -> StoredReading:
         return StoredReading(
             (*self._name(row["series"]), row["start"]), row["value"], row["source_rev"], row["rev"], row["flag"],
-            row["period_s"], row["received"], row["part"],
+            row["period_s"], row["received"], row["part"], row["tests"],
         )  # fmt: skip
 
     def windows(self) -> list[StoredWindow]:
