@@ -38,6 +38,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
             "CITYFEED_GATEWAY_METRICS_PORT": str(port + 5),
             "CITYFEED_CLEAN_METRICS_PORT": str(port + 6),
             "CITYFEED_WINDOWS_METRICS_PORT": str(port + 7),
+            "CITYFEED_MQTT_PUBLIC_PORT": str(port + 8),
+            "CITYFEED_MQTT_PUBLIC_WEBSOCKET_PORT": "0",
+            "CITYFEED_MQTT_OUTLET_PORT": str(port + 9),
         }
         yield chosen
         cityfeed(chosen, "clean")
@@ -98,6 +101,10 @@ def test_up_reaches_ready_shows_the_city_and_ends_with_ctrl_c(environment: dict[
         latest = get(environment, "/v1/traffic/latest?limit=1000")
         assert len(latest["data"]) >= 200
 
+        words = ["mosquitto_sub", "-p", environment["CITYFEED_MQTT_PUBLIC_PORT"], "-t", "cityfeed/public/#"]
+        public = subprocess.run([*words, "-C", "1", "-W", "30"], capture_output=True, text=True, check=True)
+        assert json.loads(public.stdout)["flag"] in (1, 2, 3)
+
         second = cityfeed(environment, "up")
         assert second.returncode == 1 and "is running already" in second.stderr
         refused = cityfeed(environment, "clean")
@@ -105,7 +112,7 @@ def test_up_reaches_ready_shows_the_city_and_ends_with_ctrl_c(environment: dict[
 
         told = json.loads(cityfeed(environment, "status", "--json").stdout)
         assert {part["name"] for part in told["parts"] if not part["up"]} == set()
-        assert told["memory"]["total_bytes"] < 1.2e9 and told["memory"]["python_bytes"] < 400e6
+        assert told["memory"]["total_bytes"] < 1.2e9 and told["memory"]["python_bytes"] < 450e6
 
         (gateway,) = [part for part in told["parts"] if part["name"] == "gateway"]
         os.kill(gateway["pid"], signal.SIGKILL)
