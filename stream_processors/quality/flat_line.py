@@ -28,7 +28,9 @@ def judge(steps: Steps) -> Verdict:
     rows = np.flatnonzero(~moved & np.isfinite(steps.value))
     if not len(rows):  # the usual case: all of them moved
         return Verdict({}, judged)
-    fail, suspect = _flat(steps, rows, "flat_fail_n"), _flat(steps, rows, "flat_suspect_n")
+    suspect = _flat(steps, rows, "flat_suspect_n")
+    # What is flat for longer is flat for the shorter time too, so only that is looked at further back.
+    fail = _flat(steps, rows[suspect[rows] | (p["flat_suspect_n"][rows] == 0)], "flat_fail_n")
     return Verdict({Test.FLAT_LINE_FAIL: fail, Test.FLAT_LINE_SUSPECT: suspect & ~fail}, judged)
 
 

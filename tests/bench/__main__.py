@@ -20,7 +20,7 @@ from rich.table import Table
 from deploy.local.tools import ROOT
 from schemas.settings import Settings
 from tests import servers
-from tests.bench import chain, gateway, indices, local, recovery, sensorthings, stream
+from tests.bench import chain, gateway, indices, local, quality, recovery, sensorthings, stream
 from tests.bench.figure import Figure
 from tests.service_stack import ServiceStack, port_block, unique_settings
 
@@ -77,6 +77,7 @@ FIGURES: dict[str, Callable[[], Iterator[Figure]]] = {
     "sensorthings": _sensorthings,
     "indices": indices.measure,
     "recovery": _recovery,
+    "quality": quality.measure,
     "local": local.measure,
 }
 
