@@ -22,6 +22,7 @@ from api.rows import (
     ListMeta,
     MeasureRow,
     MeasuresMeta,
+    QualityRow,
     RangeMeta,
     ReadingRow,
     SensorRow,
@@ -104,6 +105,10 @@ OPERATIONS: dict[str, Operation] = {
     "measures": Operation(
         ("section", "sensor", "width", "latest", "from", "to", "fields", *_PAGE), _TABLE, MeasureRow, MeasuresMeta,
         examples.MEASURE, examples.MEASURES_META, _HISTORY_REFUSED,
+    ),
+    "quality": Operation(
+        ("from", "to", "sensor", "metric", *_PAGE), _TABLE, QualityRow, RangeMeta, examples.QUALITY,
+        examples.QUALITY_META, _HISTORY_REFUSED,
     ),
 }  # fmt: skip
 

@@ -256,6 +256,52 @@ class MeasuresMeta(msgspec.Struct, frozen=True, rename={"from_": "from"}):
     sources: Annotated[str, Meta(description="Where the measures are defined.")]
 
 
+Share = Annotated[float | None, Meta(description="Share of the readings; null: there are none.")]
+Part = Annotated[float | None, Meta(description="Part of the score, 0 to 1; null: not known, and left out of it.")]
+
+
+class QualityRow(msgspec.Struct, frozen=True, gc=False):
+    """How far the readings of a series that start on a UTC day can be trusted."""
+
+    dataset: DatasetId
+    sensor: SensorId
+    metric: MetricName
+    unit: Unit
+    start: Moment
+    end: Moment
+    n: Annotated[int, Meta(description="Readings stored, whatever their flag.", examples=[288])]
+    n_expected: Annotated[int | None, Meta(description="Readings due by now; null: the cadence is not known.")]
+    completeness: Annotated[float | None, Meta(description="n over n_expected, 0 to 1.", examples=[1.0])]
+    lateness_p50_s: Annotated[
+        float | None, Meta(description="Seconds from a reading's end to its receipt, median; null: nothing came live.")
+    ]
+    lateness_p99_s: Annotated[float | None, Meta(description="The same, 99th percentile.", examples=[2.1])]
+    good: Share
+    not_evaluated: Share
+    suspect: Share
+    fail: Share
+    missing: Share
+    tests: Annotated[
+        dict[str, int], Meta(description="Readings that each test found, by its name.", examples=[{"spike-fail": 2}])
+    ]
+    constant: Annotated[bool, Meta(description="All counted values of the day, 24 or more, are the same.")]
+    neighbour_hours: Annotated[
+        int | None, Meta(description="Hours compared with the neighbours' median; null: this metric is not compared.")
+    ]
+    neighbour_hours_suspect: Annotated[int | None, Meta(description="Those of them far from it.", examples=[0])]
+    score: Annotated[
+        float | None, Meta(description="0 to 100: the product of the parts that are known.", examples=[98.6])
+    ]
+    score_completeness: Part
+    score_timeliness: Annotated[
+        float | None, Meta(description="1 where lateness_p99_s is within the dataset's lateness, else their ratio.")
+    ]
+    score_validity: Annotated[
+        float | None, Meta(description="Share of good and not evaluated readings, and half of the suspect ones.")
+    ]
+    score_agreement: Annotated[float | None, Meta(description="Share of the compared hours that agree.")]
+
+
 class DeviceRow(msgspec.Struct, frozen=True):
     """What measures there."""
 

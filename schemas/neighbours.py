@@ -19,11 +19,17 @@ _EARTH_M = 6_371_008.8  # mean radius (IUGG)
 
 def within(lon: Array, lat: Array, radius_m: float) -> Array:
     """(S, S): which sensors are each other's neighbours; degrees WGS 84, NaN has none. Nobody is his own neighbour."""
+    return np.array([within_of(lon, lat, i, radius_m) for i in range(len(lon))]).reshape(len(lon), len(lon))
+
+
+def within_of(lon: Array, lat: Array, sensor: int, radius_m: float) -> Array:
+    """(S): which sensors are neighbours of one of them."""
     lon, lat = np.radians(lon), np.radians(lat)
-    half = np.sin((lat[:, None] - lat) / 2) ** 2
-    half = half + np.cos(lat[:, None]) * np.cos(lat) * np.sin((lon[:, None] - lon) / 2) ** 2
+    half = np.sin((lat[sensor] - lat) / 2) ** 2
+    half = half + np.cos(lat[sensor]) * np.cos(lat) * np.sin((lon[sensor] - lon) / 2) ** 2
     near = 2 * _EARTH_M * np.arcsin(np.sqrt(np.clip(half, 0, 1))) <= radius_m
-    return np.asarray(near & ~np.eye(len(lon), dtype=bool))
+    near[sensor] = False
+    return np.asarray(near)
 
 
 def judge(mean: Array, near: Array, limits: Neighbours) -> tuple[Array, Array]:

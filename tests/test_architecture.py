@@ -395,6 +395,7 @@ COVERED_BY: dict[str, tuple[str, ...]] = {
     "tests/api/live/test_hub_property.py": ("api/live/groups.py",),
     "tests/api/live/test_messages.py": ("api/live/frames.py",),
     "tests/api/live/test_tail.py": ("api/live/sources.py",),
+    "tests/integration/test_quality.py": ("api/queries/quality.py", "api/routes/quality.py"),
     "tests/api/test_formats.py": ("api/arrow.py", "api/columns.py", "api/rows.py", "api/streams.py"),
     "tests/api/test_openapi.py": ("api/examples.py",),
 }  # fmt: skip

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from api.routes import catalog, datasets, history, indices, latest, measures, operations, sensors
+from api.routes import catalog, datasets, history, indices, latest, measures, operations, quality, sensors
 
 ROUTERS: tuple[APIRouter, ...] = (
     operations.router,
@@ -13,4 +13,5 @@ ROUTERS: tuple[APIRouter, ...] = (
     history.router,
     indices.router,
     measures.router,
+    quality.router,
 )

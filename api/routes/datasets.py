@@ -49,7 +49,7 @@ def _answer(request: Request, noun: str, found: list[Dataset]) -> Response:
 def dataset_row(here: AppState, dataset: Dataset, base_url: str) -> DatasetRow:
     """What the API says of a dataset."""
     url = f"{base_url}/v1/{dataset.id}"
-    links = {noun: f"{url}/{noun}" for noun in ("sensors", "latest", "readings", "windows", "index")}
+    links = {noun: f"{url}/{noun}" for noun in ("sensors", "latest", "readings", "windows", "index", "quality")}
     links["catalog"] = f"{base_url}/catalog/{dataset.id}"
     privacy = dataset.privacy
     return DatasetRow(

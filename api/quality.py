@@ -1,0 +1,100 @@
+"""The data-quality report: how far a series' day can be trusted, in parts that are shown."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from api.queries.quality import Day
+from api.rows import QualityRow
+from api.times import DAY_MS, rfc3339
+from schemas import neighbours
+from schemas.datasets import Dataset
+from schemas.flags import Flag, fired_tests
+from schemas.quality import Neighbours
+from schemas.registry import Registry
+
+Array = npt.NDArray[Any]
+
+SUSPECT_WORTH = 0.5  # a suspect reading counts half in the score
+CONSTANT_FROM = 24  # so many equal readings in a day are no coincidence
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Hours of a day that could be compared with the neighbours' median, and those far from it."""
+
+    hours: int
+    suspect: int
+
+
+def row(
+    dataset: Dataset, sensor: str, metric: str, unit: str | None, day_ms: int, span_s: int, until_ms: int, day: Day,
+    agreement: Agreement | None,
+) -> QualityRow:  # fmt: skip
+    """The row of a series' day. `span_s`: the time between its readings (0: not known); `until_ms`: up to when the day
+    is over by now.
+    """
+    due = min(day_ms + DAY_MS, until_ms) - day_ms
+    expected = max(due // (span_s * 1000), 0) if span_s else None
+    share = {flag: count / day.n if day.n else None for flag, count in day.flags.items()}
+    completeness = None if not expected else min(day.n / expected, 1.0)
+    timeliness = None
+    if day.lateness_s is not None:
+        timeliness = min(1.0, max(dataset.lateness_s, 1) / max(day.lateness_s[1], 1e-9))
+    validity = None
+    if day.n:
+        good = day.flags[Flag.GOOD] + day.flags[Flag.NOT_EVALUATED] + SUSPECT_WORTH * day.flags[Flag.SUSPECT]
+        validity = good / day.n
+    agreed = None
+    if agreement is not None and agreement.hours:
+        agreed = 1 - agreement.suspect / agreement.hours
+    return QualityRow(
+        dataset.id, sensor, metric, unit, rfc3339(day_ms), rfc3339(day_ms + DAY_MS), day.n, expected, completeness,
+        day.lateness_s and day.lateness_s[0], day.lateness_s and day.lateness_s[1],
+        share[Flag.GOOD], share[Flag.NOT_EVALUATED], share[Flag.SUSPECT], share[Flag.FAIL], share[Flag.MISSING],
+        {fired_tests(test)[0]: count for test, count in day.tests.items() if count},
+        day.counted >= CONSTANT_FROM and day.least == day.greatest,
+        agreement.hours if agreement else None, agreement.suspect if agreement else None,
+        score(completeness, timeliness, validity, agreed), completeness, timeliness, validity, agreed,
+    )  # fmt: skip
+
+
+def score(*parts: float | None) -> float | None:
+    """0 to 100: the product of the parts that are known, so that one that is bad is not made good by the others."""
+    known = [part for part in parts if part is not None]
+    return round(100 * float(np.prod(known)), 1) if known else None
+
+
+def neighbours_of(
+    registry: Registry, dataset: str, sensors: set[str], limits: Neighbours, at_ms: int
+) -> dict[str, list[str]]:
+    """By each of `sensors` that has a place: the sensors within the radius, by the places that hold at a moment."""
+    places = {
+        sensor: (r.site.lon, r.site.lat)
+        for sensor in registry.sensors(dataset)
+        if (r := registry.at(dataset, sensor, at_ms)) is not None and r.site.lon is not None and r.site.lat is not None
+    }
+    names = list(places)
+    lon, lat = np.array(list(places.values()), float).reshape(-1, 2).T
+    found: dict[str, list[str]] = {}
+    for sensor in sensors & set(names):
+        i = names.index(sensor)
+        near = neighbours.within_of(lon, lat, i, limits.radius_m)
+        found[sensor] = [names[k] for k in np.flatnonzero(near)]
+    return found
+
+
+def agreement(own: Array, others: list[Array], limits: Neighbours) -> list[Agreement]:
+    """By day, of whole hours (H): a sensor's means and its neighbours'."""
+    if not others:
+        return [Agreement(0, 0)] * (len(own) // 24)
+    mean = np.vstack((own, *others))
+    near = np.zeros((len(mean), len(mean)), bool)
+    near[0, 1:] = True
+    judged, suspect = neighbours.judge(mean, near, limits)
+    return [
+        Agreement(int(j), int(s))
+        for j, s in zip(judged[0].reshape(-1, 24).sum(axis=1), suspect[0].reshape(-1, 24).sum(axis=1), strict=True)
+    ]

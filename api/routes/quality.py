@@ -1,0 +1,121 @@
+"""`GET /v1/{dataset}/quality`: the data-quality report, a row for each series and UTC day."""
+
+from collections.abc import Sequence
+
+from fastapi import APIRouter, Request, Response
+
+from api import formats, paging, params, quality, state
+from api.answers import answer, max_age_s
+from api.openapi import OPERATIONS, route
+from api.queries import quality as queries
+from api.queries import series
+from api.rows import TESTS, QualityRow, RangeMeta
+from api.state import AppState
+from api.times import DAY_MS, rfc3339
+from schemas.datasets import Dataset
+
+router = APIRouter(tags=["history"])
+
+DEFAULT_RANGE_S = 7 * params.DAY_S
+PAIRS_PER_PAGE = 400  # a day of minutes each: about half a million readings; a page may be shorter than `limit`
+KIND = "quality"
+ORDER = "UTC day, then sensor, then metric"
+
+Pair = tuple[int, str, str]
+"""(day in epoch ms, sensor, metric): the order of rows."""
+
+
+@router.get("/v1/{dataset}/quality", **route("quality"))
+async def report(request: Request, dataset: str) -> Response:
+    """How far each series' day can be trusted: completeness, lateness, flags and tests, agreement with neighbours."""
+    here = state.of(request)
+    found = here.dataset(dataset)
+    operation = OPERATIONS["quality"]
+    asked = params.read(operation.parameters, request.query_params.multi_items())
+    shown = formats.choose(asked.format, request.headers.get("accept", ""), operation.formats)
+    now_ms, limit = here.now_ms(), paging.limit(asked, here.settings)
+    query = paging.digest("quality", dataset, asked)
+    key = paging.key_of(here.cursors, asked, KIND, query)
+    if key is None:
+        begin = paging.begin(here.cursors, asked, query, DEFAULT_RANGE_S, now_ms)
+        from_ms, to_ms = begin.from_ms // DAY_MS * DAY_MS, -(-begin.to_ms // DAY_MS) * DAY_MS
+        after: Pair | None = None
+    else:
+        from_ms, to_ms, after = int(key[0]), int(key[1]), (int(key[2]), key[3], key[4])
+    async with here.pool.connection() as connection:
+        known = await series.chosen(connection, dataset, asked.sensor, asked.metric, with_first=True)
+        pairs = _pairs(known, from_ms, min(to_ms, now_ms), after)
+        page = pairs[: min(limit, PAIRS_PER_PAGE)]
+        rows = await _rows(here, connection, found, page, {(s, m): k for k, s, m, _ in known}, now_ms)
+    next_url = None
+    if len(pairs) > len(page):
+        last = [str(from_ms), str(to_ms), str(page[-1][0]), *page[-1][1:]]
+        cursor = paging.cursor_at(here.cursors, KIND, query, last)
+        url = f"{here.base_url(request)}{request.url.path}"
+        next_url = paging.next_link(url, request.query_params.multi_items(), cursor)
+    meta = RangeMeta(rfc3339(from_ms), rfc3339(to_ms), ORDER, limit, found.licence, found.attribution, TESTS)
+    keep_s = max_age_s(to_ms, now_ms)
+    return answer(request, QualityRow, rows, meta, format=shown, max_age_s=keep_s, next_url=next_url)
+
+
+def _pairs(
+    known: Sequence[tuple[int, str, str, int | None]], from_ms: int, to_ms: int, after: Pair | None
+) -> list[Pair]:
+    """The rows behind `after`: of each series from the day of its first reading on."""
+    ordered = sorted((sensor, metric, first) for _, sensor, metric, first in known if first is not None)
+    pairs = [
+        (day, sensor, metric)
+        for day in range(from_ms, to_ms, DAY_MS)
+        if after is None or day >= after[0]
+        for sensor, metric, first in ordered
+        if day + DAY_MS > first
+    ]
+    return pairs if after is None else [pair for pair in pairs if pair > after]
+
+
+async def _rows(
+    here: AppState, connection: series.Connection, dataset: Dataset, page: Sequence[Pair],
+    keys: dict[tuple[str, str], int], now_ms: int,
+) -> list[QualityRow]:  # fmt: skip
+    days = await queries.days(connection, [(keys[sensor, metric], day) for day, sensor, metric in page])
+    agreed = await _agreements(here, connection, dataset, page)
+    until_ms = now_ms - dataset.lateness_s * 1000
+    rows = []
+    for day_ms, sensor, metric in page:
+        rule = here.registry.rule(dataset.id, sensor, metric)
+        rows.append(
+            quality.row(
+                dataset, sensor, metric, here.unit(dataset.id, sensor, metric), day_ms,
+                rule.cadence_s or rule.period_s, until_ms, days[keys[sensor, metric], day_ms],
+                agreed.get((day_ms, sensor, metric)),
+            )
+        )  # fmt: skip
+    return rows
+
+
+async def _agreements(
+    here: AppState, connection: series.Connection, dataset: Dataset, page: Sequence[Pair]
+) -> dict[Pair, quality.Agreement]:
+    """Of the metrics that are compared with neighbours."""
+    found: dict[Pair, quality.Agreement] = {}
+    for metric in {metric for _, _, metric in page}:
+        limits = dataset.quality("", metric).neighbours
+        if limits is None:
+            continue
+        mine = [pair for pair in page if pair[2] == metric]
+        from_ms, to_ms = mine[0][0], mine[-1][0] + DAY_MS
+        near = quality.neighbours_of(here.registry, dataset.id, {sensor for _, sensor, _ in mine}, limits, from_ms)
+        everyone = sorted({*near, *(name for names in near.values() for name in names)})
+        if not everyone:
+            continue
+        known = await series.chosen(connection, dataset.id, everyone, (metric,), with_first=False)
+        key_of = {sensor: key for key, sensor, _, _ in known}
+        hours = await queries.hours(connection, list(key_of.values()), from_ms, to_ms)
+        for sensor, names in near.items():
+            if sensor not in key_of:
+                continue
+            others = [hours[key_of[name]] for name in names if name in key_of]
+            by_day = quality.agreement(hours[key_of[sensor]], others, limits)
+            for i, agreement in enumerate(by_day):
+                found[from_ms + i * DAY_MS, sensor, metric] = agreement
+    return found
