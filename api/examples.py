@@ -96,7 +96,7 @@ HISTORY_META = RangeMeta(
 
 QUALITY = QualityRow(
     "traffic", "716328", "speed", "km/h", "2026-11-16T00:00:00.000Z", "2026-11-17T00:00:00.000Z", 286, 288, 0.993, 0.8,
-    2.1, 0.993, 0.0, 0.007, 0.0, 0.0, {"spike-suspect": 2}, False, 24, 0, 98.9, 0.993, 1.0, 0.9965, 1.0,
+    2.1, 0.993, 0.0, 0.007, 0.0, 0.0, {"spike-suspect": 2}, False, 24, 0, "good", 98.9, 0.993, 1.0, 0.9965, 1.0,
 )  # fmt: skip
 QUALITY_META = RangeMeta(
     "2026-11-16T00:00:00.000Z", "2026-11-17T00:00:00.000Z", "UTC day, then sensor, then metric", 1000, *_LICENCE, TESTS

@@ -1,7 +1,9 @@
 """The data-quality report: how far a series' day can be trusted, in parts that are shown."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +13,7 @@ from api.rows import QualityRow
 from api.times import DAY_MS, rfc3339
 from schemas import neighbours
 from schemas.datasets import Dataset
+from schemas.detector import FROM_MINUTE, TO_MINUTE, Health, health
 from schemas.flags import Flag, fired_tests
 from schemas.quality import Neighbours
 from schemas.registry import Registry
@@ -31,7 +34,7 @@ class Agreement:
 
 def row(
     dataset: Dataset, sensor: str, metric: str, unit: str | None, day_ms: int, span_s: int, until_ms: int, day: Day,
-    agreement: Agreement | None,
+    agreement: Agreement | None, detector: Health | None = None,
 ) -> QualityRow:  # fmt: skip
     """The row of a series' day. `span_s`: the time between its readings (0: not known); `until_ms`: up to when the day
     is over by now.
@@ -57,7 +60,34 @@ def row(
         {fired_tests(test)[0]: count for test, count in day.tests.items() if count},
         day.counted >= CONSTANT_FROM and day.least == day.greatest,
         agreement.hours if agreement else None, agreement.suspect if agreement else None,
+        detector and detector.value,
         score(completeness, timeliness, validity, agreed), completeness, timeliness, validity, agreed,
+    )  # fmt: skip
+
+
+def detector_span(day_ms: int, zone: ZoneInfo) -> tuple[int, int]:
+    """From when to when (epoch ms) a detector is judged: 05:00 to 21:59 of the city's day of the same date."""
+    midnight = datetime.fromtimestamp(day_ms / 1000, UTC).replace(tzinfo=None)
+    since, until = ((midnight + timedelta(minutes=minute)).replace(tzinfo=zone) for minute in (FROM_MINUTE, TO_MINUTE))
+    return int(since.timestamp() * 1000), int(until.timestamp() * 1000)
+
+
+def detector(
+    volume: dict[int, float],
+    occupancy: dict[int, float],
+    span: tuple[int, int],
+    until_ms: int,
+    span_s: int,
+    rural: bool,
+) -> Health | None:
+    """The verdict on a detector's day from its values by start; None while nothing is due."""
+    due = (min(span[1], until_ms) - span[0]) // (max(span_s, 1) * 1000)
+    if due <= 0:
+        return None
+    starts = sorted(occupancy)
+    return health(
+        np.array([volume.get(start, np.nan) for start in starts]), np.array([occupancy[s] for s in starts]), due,
+        rural=rural,
     )  # fmt: skip
 
 

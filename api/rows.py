@@ -289,6 +289,13 @@ class QualityRow(msgspec.Struct, frozen=True, gc=False):
         int | None, Meta(description="Hours compared with the neighbours' median; null: this metric is not compared.")
     ]
     neighbour_hours_suspect: Annotated[int | None, Meta(description="Those of them far from it.", examples=[0])]
+    detector: Annotated[
+        str | None,
+        Meta(
+            description="Health of a road detector's day, from its volume and occupancy; null: it is none.",
+            examples=["good"],
+        ),
+    ]
     score: Annotated[
         float | None, Meta(description="0 to 100: the product of the parts that are known.", examples=[98.6])
     ]

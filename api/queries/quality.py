@@ -45,6 +45,18 @@ _HOURS = """
       AND r.flag IN (1, 2, 3) AND r.value <> 'NaN'"""
 
 
+# What a detector sent in a span: whatever its flag, for the flags come of it.
+_SAMPLES = """
+    SELECT p.place, (extract(epoch FROM r.start) * 1000)::bigint, r.value
+    FROM unnest(%(series)s::integer[], %(since)s::timestamptz[], %(until)s::timestamptz[])
+         WITH ORDINALITY AS p (series, since, until, place)
+    CROSS JOIN LATERAL (
+        SELECT start, value FROM readings
+        WHERE series = p.series AND start >= p.since AND start < p.until AND start >= %(lowest)s AND start < %(highest)s
+    ) AS r
+    WHERE r.value <> 'NaN'"""
+
+
 @dataclass(frozen=True, slots=True)
 class Day:
     """The stored readings of a series that start on a UTC day: `flags` and `tests` count them by flag and by test,
@@ -78,6 +90,23 @@ async def days(connection: Connection, pairs: Sequence[tuple[int, int]]) -> dict
         lateness = None if p50 is None else (float(p50), float(p99))
         by_flag, by_test = dict(zip(Flag, flags, strict=True)), dict(zip(Test, tests, strict=True))
         found[series, int(day.timestamp() * 1000)] = Day(n, lateness, counted, least, greatest, by_flag, by_test)
+    return found
+
+
+async def samples(connection: Connection, spans: Sequence[tuple[int, int, int]]) -> list[dict[int, float]]:
+    """By start (epoch ms), the values of each span (series, from, to in epoch ms)."""
+    found: list[dict[int, float]] = [{} for _ in spans]
+    if not spans:
+        return found
+    asked = {
+        "series": [series for series, _, _ in spans],
+        "since": [as_datetime(since) for _, since, _ in spans],
+        "until": [as_datetime(until) for _, _, until in spans],
+        "lowest": as_datetime(min(since for _, since, _ in spans)),
+        "highest": as_datetime(max(until for _, _, until in spans)),
+    }
+    for place, start, value in await (await connection.execute(_SAMPLES.encode(), asked)).fetchall():
+        found[place - 1][start] = value
     return found
 
 

@@ -1,6 +1,7 @@
 """`GET /v1/{dataset}/quality`: the data-quality report, a row for each series and UTC day."""
 
 from collections.abc import Sequence
+from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Request, Response
 
@@ -13,6 +14,7 @@ from api.rows import TESTS, QualityRow, RangeMeta
 from api.state import AppState
 from api.times import DAY_MS, rfc3339
 from schemas.datasets import Dataset
+from schemas.detector import Health
 
 router = APIRouter(tags=["history"])
 
@@ -20,6 +22,8 @@ DEFAULT_RANGE_S = 7 * params.DAY_S
 PAIRS_PER_PAGE = 400  # a day of minutes each: about half a million readings; a page may be shorter than `limit`
 KIND = "quality"
 ORDER = "UTC day, then sensor, then metric"
+
+DETECTOR = ("occupancy", "volume", "speed")
 
 Pair = tuple[int, str, str]
 """(day in epoch ms, sensor, metric): the order of rows."""
@@ -80,6 +84,7 @@ async def _rows(
     days = await queries.days(connection, [(keys[sensor, metric], day) for day, sensor, metric in page])
     agreed = await _agreements(here, connection, dataset, page)
     until_ms = now_ms - dataset.lateness_s * 1000
+    detectors = await _detectors(here, connection, dataset, page, until_ms)
     rows = []
     for day_ms, sensor, metric in page:
         rule = here.registry.rule(dataset.id, sensor, metric)
@@ -87,10 +92,37 @@ async def _rows(
             quality.row(
                 dataset, sensor, metric, here.unit(dataset.id, sensor, metric), day_ms,
                 rule.cadence_s or rule.period_s, until_ms, days[keys[sensor, metric], day_ms],
-                agreed.get((day_ms, sensor, metric)),
+                agreed.get((day_ms, sensor, metric)), detectors.get((day_ms, sensor)) if metric in DETECTOR else None,
             )
         )  # fmt: skip
     return rows
+
+
+async def _detectors(
+    here: AppState, connection: series.Connection, dataset: Dataset, page: Sequence[Pair], until_ms: int
+) -> dict[tuple[int, str], Health]:
+    """By day and sensor, of the sensors that send occupancy."""
+    wanted = sorted({(day, sensor) for day, sensor, metric in page if metric in DETECTOR})
+    if not wanted or "occupancy" not in dataset.metrics:
+        return {}
+    known = await series.chosen(
+        connection, dataset.id, sorted({sensor for _, sensor in wanted}), ("occupancy", "volume"), with_first=False
+    )
+    key_of = {(sensor, metric): key for key, sensor, metric, _ in known}
+    wanted = [(day, sensor) for day, sensor in wanted if (sensor, "occupancy") in key_of]
+    zone = ZoneInfo(here.city.info.time_zone)
+    spans = {day: quality.detector_span(day, zone) for day, _ in wanted}
+    occupancy = await queries.samples(connection, [(key_of[s, "occupancy"], *spans[d]) for d, s in wanted])
+    volume = await queries.samples(connection, [(key_of.get((s, "volume"), -1), *spans[d]) for d, s in wanted])
+    found: dict[tuple[int, str], Health] = {}
+    for (day, sensor), flow, share in zip(wanted, volume, occupancy, strict=True):
+        rule = here.registry.rule(dataset.id, sensor, "occupancy")
+        placed = here.registry.at(dataset.id, sensor, day)
+        rural = placed is not None and placed.site.surroundings == "rural"
+        verdict = quality.detector(flow, share, spans[day], until_ms, rule.cadence_s or rule.period_s, rural)
+        if verdict is not None:
+            found[day, sensor] = verdict
+    return found
 
 
 async def _agreements(

@@ -36,7 +36,7 @@ _NAMES = PARAMETERS.names or ()
 _ALWAYS = frozenset({"not_a_number", "sentinel", "gross_range", "position"})  # these need no parameter, or look fast
 
 NO_LIMIT_MS = 1 << 62
-_HUGE = float(np.finfo(float).max)
+HUGE = 1e100  # from here on up (and down) it is no measurement; sums of squares of what is below are finite
 LEAST_KEPT = 2  # a spike is judged from the two readings before
 NO_CLIMATE = np.tile(np.array([-np.inf, np.inf, -np.inf, np.inf]), (12, 1))
 """A climate (12, 4): by month (January first) fail_low, fail_high, suspect_low, suspect_high."""
@@ -53,8 +53,8 @@ def parameters(
     row["fail_low"], row["fail_high"] = metric.fail or (-np.inf, np.inf)
     row["suspect_low"], row["suspect_high"] = metric.suspect or (-np.inf, np.inf)
     sentinels = np.array(metric.sentinels) * factor + offset
-    low = max(row["fail_low"][0], row["suspect_low"][0], -_HUGE)
-    high = min(row["fail_high"][0], row["suspect_high"][0], _HUGE)
+    low = max(row["fail_low"][0], row["suspect_low"][0], np.nextafter(-HUGE, 0))
+    high = min(row["fail_high"][0], row["suspect_high"][0], np.nextafter(HUGE, 0))
     plausible = ((sentinels >= low) & (sentinels <= high)).any()
     row["sure_low"], row["sure_high"] = (np.inf, -np.inf) if plausible else (low, high)
     row["sentinels"] = np.nan

@@ -1,5 +1,7 @@
 """The parts of the data-quality report."""
 
+from zoneinfo import ZoneInfo
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from api.quality import Agreement, agreement, neighbours_of, score
 from api.queries.quality import Day
 from api.rows import QualityRow
 from schemas.datasets import Dataset, parse_datasets, shipped_files
+from schemas.detector import Health
 from schemas.flags import Flag, Test
 from schemas.quality import Neighbours
 from schemas.registry import Registration, Registry, Site
@@ -70,6 +73,21 @@ def test_neighbours_are_those_within_the_radius() -> None:
     registry.apply(Registration("traffic", "nowhere"))
     limits = Neighbours(1000, suspect=40)
     assert neighbours_of(registry, "traffic", {"a", "c", "nowhere", "unknown"}, limits, DAY) == {"a": ["b"], "c": []}
+
+
+def test_a_detectors_day_is_that_of_the_city() -> None:
+    """Los Angeles: eight hours behind UTC in November."""
+    since, until = quality.detector_span(DAY, ZoneInfo("America/Los_Angeles"))
+    assert (since - DAY, until - DAY) == (13 * 3_600_000, 30 * 3_600_000)
+    starts = range(since, until, 300_000)
+    occupancy = {start: 0.1 + 0.01 * (i % 7) for i, start in enumerate(starts)}
+    volume = {start: 50.0 for start in starts}
+    assert quality.detector(volume, occupancy, (since, until), until, 300, False) is Health.GOOD
+    assert quality.detector(volume, dict.fromkeys(occupancy, 0.2), (since, until), until, 300, False) is Health.CONSTANT
+    half = dict(list(occupancy.items())[:100])
+    assert quality.detector(volume, half, (since, until), until, 300, False) is Health.INSUFFICIENT
+    assert quality.detector(volume, half, (since, until), list(half)[-1] + 300_000, 300, False) is Health.GOOD
+    assert quality.detector({}, {}, (since, until), since, 300, False) is None
 
 
 def test_agreement_is_by_day() -> None:

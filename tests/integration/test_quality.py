@@ -100,3 +100,19 @@ async def test_a_metric_that_is_not_compared_has_no_agreement(app: FastAPI, hist
     history.store([Reading("traffic", "a", "volume", start, value=5.0, received=start + 300_500)])
     (row, *_) = await rows_of(app)
     assert (row["neighbour_hours"], row["neighbour_hours_suspect"]) == (None, None)
+
+
+async def test_a_detectors_health_goes_by_its_occupancy_and_volume(app: FastAPI, history: History) -> None:
+    starts = range(DAY_0_MS, DAY_0_MS + DAY_MS, 300_000)
+    for sensor, share in (("fine", [0.1 + 0.01 * (i % 9) for i in range(288)]), ("stuck", [0.15] * 288)):
+        for metric, value in (("occupancy", share), ("volume", [60.0] * 288)):
+            history.store(
+                Reading("traffic", sensor, metric, start, value=value[i], received=start + 301_000)
+                for i, start in enumerate(starts)
+            )
+    history.store(day_of("speed-only"))
+    first = {(r["sensor"], r["metric"]): r["detector"] for r in await rows_of(app) if r["n"]}
+    assert first == {
+        ("fine", "occupancy"): "good", ("fine", "volume"): "good", ("stuck", "occupancy"): "constant",
+        ("stuck", "volume"): "constant", ("speed-only", "speed"): None,
+    }  # fmt: skip

@@ -10,6 +10,7 @@ from schemas.flags import RULES_VERSION, Test
 from schemas.readings import Origin, Readings, readings
 from schemas.registry import Registration, Registry, Series
 from schemas.wire import Record
+from stream_processors.aggregates import aggregate
 from stream_processors.clean import REASONS, Cleaned, Cleaner
 
 NOW = 1_800_000_000_000
@@ -259,3 +260,18 @@ def test_a_snapshot_goes_on_as_if_nothing_had_happened(registry: Registry) -> No
 def test_a_snapshot_of_other_rules_is_left_alone(registry: Registry) -> None:
     snapshot = new_cleaner(registry).snapshot().replace(RULES_VERSION.encode(), b"qc-0")
     assert not new_cleaner(registry).restore(snapshot)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e308, -1e200])
+def test_nan_and_infinities_never_reach_an_aggregate(registry: Registry, value: float) -> None:
+    """Nor what is finite, but its squares are not."""
+    out = clean(new_cleaner(registry), batch(50.0, value, 60.0, unit="mph")).record.readings
+    assert (out.flag[1], out.tests[1]) == (9, Test.NOT_A_NUMBER)
+    made = aggregate(
+        np.zeros(3, np.int64), np.array([NOW]), 3_600_000, out.start, np.full(3, 1000), out.value, out.flag,
+        np.full(3, np.nan),
+    )  # fmt: skip
+    assert made.n.tolist() == [2]
+    for name in ("mean", "min", "max", "std", "p50", "p95", "first", "last", "total", "m2"):
+        assert np.isfinite(getattr(made, name)).all(), name
+    assert made.mean[0] == pytest.approx(55 * 1.609344)
