@@ -190,7 +190,9 @@ def _program(part: Part, tools: Tools, layout: Layout) -> Mapping[str, object]:
         "command": shlex.join(command),
         "directory": ROOT if part.kind == "service" else "/",
         # Few malloc arenas, and memory given back: a backfill leaves `windows` at 82 MB instead of 123 (measured).
-        "environment": 'PYTHONUNBUFFERED="1",MALLOC_ARENA_MAX="2",MALLOC_TRIM_THRESHOLD_="131072"',
+        # One BLAS thread: small least squares (ozone's NowCast) cost more CPU with several, and each has its buffers.
+        "environment": 'PYTHONUNBUFFERED="1",MALLOC_ARENA_MAX="2",MALLOC_TRIM_THRESHOLD_="131072",'
+        'OPENBLAS_NUM_THREADS="1"',
         "priority": 10 if part.kind == "server" else 20,
         "autorestart": "true",
         "startsecs": 1,
