@@ -9,6 +9,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 
 import api.live.asyncapi
+import api.live.events
 import api.live.routes
 import api.portal
 import api.sensorthings.routes
@@ -60,7 +61,7 @@ def make_app(settings: Settings, now_ms: Callable[[], int] = wall_clock_ms) -> F
     app.state.sensorthings = Reader(pool, city.datasets, cursors, settings.page_limit_max)
     app.state.tail = Tail(settings, known, latest, hub)
     problems.install(app)
-    live = (api.live.routes.router, api.live.asyncapi.router)
+    live = (api.live.routes.router, api.live.events.router, api.live.asyncapi.router)
     for router in (*ROUTERS, *live, api.sensorthings.routes.router, docs.router, api.portal.router):
         app.include_router(router)
     app.mount(docs.FILES_AT, docs.files)

@@ -12,6 +12,8 @@ from prometheus_client import start_http_server
 
 from api import processes
 from api.app import make_app
+from api.live.events import end_streams
+from api.live.hub import Hub
 from api.live.serve import UVICORN_OPTIONS, WS
 from api.metrics import LAG_MS
 from schemas import settings
@@ -24,11 +26,18 @@ GRACE_S = 3
 class Server(uvicorn.Server):
     """uvicorn that says when it listens."""
 
+    hub: Hub
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start listening, then print the one line."""
         await super().startup(sockets)
         if self.started:
             print(f"api ready on http://{self.config.host}:{self.config.port}", flush=True)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Streams of events have no end of their own: they are told to come back, as websockets are."""
+        end_streams(self.hub)
+        await super().shutdown(sockets)
 
 
 def main() -> None:
@@ -79,6 +88,7 @@ def serve(chosen: Settings, number: int | None = None) -> None:
         **UVICORN_OPTIONS,
     )
     server = Server(config)
+    server.hub = app.state.cityfeed.hub
     failures: list[BaseException] = []
 
     def failed(error: BaseException) -> None:

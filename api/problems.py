@@ -34,6 +34,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "not-found": (404, "There is nothing at this address."),
     "method-not-allowed": (405, "This address is read-only: GET, HEAD and OPTIONS."),
     "not-acceptable": (406, "None of the media types in Accept can be written here."),
+    "too-many-connections": (429, "One more live connection than an address, or this process, may have."),
     "not-implemented": (501, "An option of OData that SensorThings does not ask for."),
     "bad-request": (400, "The request can't be understood."),
     "database-unavailable": (503, "History can't be read at the moment; latest values and the live feed go on."),

@@ -67,7 +67,7 @@ class Batch(ABC):
 class ReadingsBatch(Batch):
     """A record of `readings.clean`; its number is its position in the log."""
 
-    __slots__ = ("_key", "_place", "_readings")
+    __slots__ = ("_key", "_place", "_readings", "_rows")
 
     def __init__(
         self, readings: Readings, series: Array, partition: int, position: int,
@@ -77,10 +77,17 @@ class ReadingsBatch(Batch):
             "readings", partition, position, series, readings.start, readings.rev, readings.flag, readings.origin
         )
         self._readings = readings
+        self._rows: dict[int, bytes] = {}
         self._key = key
         self._place = place
 
     def row(self, i: int) -> bytes:
+        found = self._rows.get(i)
+        if found is None:
+            found = self._rows[i] = self._encode(i)
+        return found
+
+    def _encode(self, i: int) -> bytes:
         r, value = self._readings, float(self._readings.value[i])
         return encode(
             Row(

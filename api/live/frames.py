@@ -26,7 +26,7 @@ def payload_of(frame: bytes) -> bytes:
 
 
 class Frame:
-    """A message as bytes: its type, the cursor that it carries (empty for none), its JSON."""
+    """A message as bytes: its type, its JSON, and the cursor of who has it and all before it; empty for none."""
 
     __slots__ = ("_ws", "cursor", "kind", "payload")
 
@@ -45,7 +45,8 @@ class Frame:
 
     def sse(self) -> bytes:
         """As a server-sent event; without a cursor it leaves the client's last id as it is."""
-        head = f"id: {self.cursor}\nevent: {self.kind}\ndata: " if self.cursor else f"event: {self.kind}\ndata: "
+        kind = "reset" if self.kind == "subscribed" and b'"recovered":false' in self.payload else self.kind
+        head = f"id: {self.cursor}\nevent: {kind}\ndata: " if self.cursor else f"event: {kind}\ndata: "
         return b"%b%b\n\n" % (head.encode(), self.payload)
 
 
@@ -82,4 +83,4 @@ def snapshot_frame(ch: int, part: int, last: bool, cursor: str, rows: Iterable[b
     head = b'{"type":"snapshot","ch":%d,"part":%d,"last":%b,"cursor":"%b","d":[' % (
         ch, part, b"true" if last else b"false", cursor.encode(),
     )  # fmt: skip
-    return Frame("snapshot", head + b",".join(rows) + b"]}", cursor)
+    return Frame("snapshot", head + b",".join(rows) + b"]}", cursor if last else "")

@@ -24,7 +24,7 @@ from api.live.groups import AllGroup, Change, Channel, Group, LatestGroup, Link,
 from api.live.latest import Latest
 from api.live.messages import Close, GoingAway, Hb, ServerMessage, Status, Subscribe, Subscribed, rfc3339
 from api.live.published import IndexTopic, WindowsTopic, amended
-from api.live.ring import Ring
+from api.live.ring import Entry, Ring
 from api.live.topics import ReadingsTopic, Topic
 from schemas.errors import RequestError
 from schemas.published import decode
@@ -37,7 +37,11 @@ RESUME_RECORDS = 400
 """So many records of the ring are read at once for a client that comes back; more takes turns with all else."""
 RESUME_BYTES = 2_000_000
 """A catch that is bigger is not kept for others, and sent as the client takes it."""
-CATCHES = 64
+CATCHES = 256
+"""Catches that are kept for others who come back from the same place."""
+READ_BATCHES = 1_000
+READ_ROWS = 64
+"""So many batches of the ring, of at most so many rows, are kept as they were read last."""
 HISTORY_SLACK_MS = 600_000
 UNTIL = "until"
 """In the `at` of a cursor that stands in the middle of stored readings: up to which position they were read."""
@@ -93,6 +97,7 @@ class Hub:
         self._imports_wanted = False
         self._next_channel = 1
         self._topic_of = {source: t for t in self.topics.values() for source in t.sources}
+        self._read: dict[int, Batch] = {}
         self._catches: OrderedDict[tuple[Wish, str], Catch] = OrderedDict()
 
     # -- connections --------------------------------------------------------------------------------
@@ -141,8 +146,10 @@ class Hub:
         group.flush(self.cursor(group.wish.topic))
         channel = self._join(member, group)
         cursor = self.cursor(group.wish.topic)
-        self.send(member, Subscribed(message.id, group.ch, group.seq, cursor, recovered, reason, history))
-        if message.snapshot or recovered is False:
+        snapshot = message.snapshot or recovered is False
+        told = message_frame(Subscribed(message.id, group.ch, group.seq, cursor, recovered, reason, history))
+        member.send(told if not snapshot else Frame(told.kind, told.payload))
+        if snapshot:
             channel.tell_first(self._snapshot(channel, cursor))
         member.flush()
 
@@ -159,7 +166,7 @@ class Hub:
             if most <= 0:
                 return False
             most -= 1
-            catch.take(self.read(entry.source, entry.partition, entry.number, entry.value))
+            catch.take(self._read_entry(entry))
         for source in catch.topic.sources:  # records without rows are not in the ring
             for partition, number in self.at[source].items():
                 if number > catch.at[source].get(partition, -1):
@@ -172,6 +179,16 @@ class Hub:
         if source == "amended":
             return amended(self.readings, decode(value), partition)
         return self._topic_of[source].read(source, partition, number, value)
+
+    def _read_entry(self, entry: Entry) -> Batch:
+        if (known := self._read.get(entry.arrival)) is not None:
+            return known
+        batch = self.read(entry.source, entry.partition, entry.number, entry.value)
+        if len(batch) <= READ_ROWS:
+            self._read[entry.arrival] = batch
+            if len(self._read) > READ_BATCHES:
+                del self._read[next(iter(self._read))]
+        return batch
 
     def is_ahead(self, wish: Wish, cursor: Cursor) -> bool:
         """Whether a cursor has readings that this process has not read yet.
@@ -312,7 +329,10 @@ class Hub:
             if channels not in made:
                 groups = [self._of_channel[ch] for ch in channels]
                 cursors = {g.ch: g.covered(self.cursor(g.wish.topic)) for g in groups}
-                made[channels] = message_frame(Hb(t, cursors, lag_ms))
+                beat = message_frame(Hb(t, cursors, lag_ms))
+                made[channels] = (
+                    Frame(beat.kind, beat.payload, next(iter(cursors.values()))) if len(cursors) == 1 else beat
+                )
             member.send(made[channels])
 
     def drop_stalled(self, now_s: float) -> int:

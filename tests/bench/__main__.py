@@ -20,7 +20,7 @@ from rich.table import Table
 from deploy.local.tools import ROOT
 from schemas.settings import Settings
 from tests import servers
-from tests.bench import chain, gateway, indices, local, quality, recovery, sensorthings, stream
+from tests.bench import chain, gateway, indices, live, local, quality, recovery, sensorthings, stream
 from tests.bench.figure import Figure
 from tests.service_stack import ServiceStack, port_block, unique_settings
 
@@ -28,12 +28,13 @@ SERVICES = ("gateway", "clean", "windows", "api")
 
 
 @contextmanager
-def services(*names: str) -> Iterator[ServiceStack]:
+def services(*names: str, **settings: Any) -> Iterator[ServiceStack]:
     """A stack of services on the test servers; the named ones are started and ready."""
     with servers.running() as shared, port_block() as port, tempfile.TemporaryDirectory() as folder:
         name = f"bench{uuid.uuid4().hex[:8]}"
         # As many partitions as users get: what `clean` and `windows` cost goes by the record.
-        chosen = unique_settings(shared, name, port, Path(folder), kafka_partitions=Settings().kafka_partitions)
+        partitions = Settings().kafka_partitions
+        chosen = unique_settings(shared, name, port, Path(folder), kafka_partitions=partitions, **settings)
         stack = ServiceStack(chosen, Path(folder))
         try:
             stack.start(*names)
@@ -69,10 +70,17 @@ def _recovery() -> Iterator[Figure]:
         yield from recovery.measure(stack)
 
 
+def _live_chain() -> Iterator[Figure]:
+    with services(*SERVICES, live_connections_per_address=0) as stack:
+        yield from live.chain(stack)
+
+
 FIGURES: dict[str, Callable[[], Iterator[Figure]]] = {
     "gateway": _gateway,
     "chain": _rates,
     "latency": _latency,
+    "live": live.measure,
+    "live-chain": _live_chain,
     "stream": stream.measure,
     "sensorthings": _sensorthings,
     "indices": indices.measure,

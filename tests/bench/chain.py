@@ -33,7 +33,7 @@ def rates(stack: ServiceStack) -> Iterator[Figure]:
         ("whole chain, ten readings a message", 6_200, 10, 60_000),
     ):
         before = _stored(stack)
-        load = _simulate(stack, rate, per_message, SECONDS)
+        load = simulate(stack, rate, per_message, SECONDS)
         lags: list[float] = []
         wait(lambda before=before: _stored(stack) > before, 30, "the first reading")  # type: ignore[misc]
         began = time.monotonic()
@@ -58,7 +58,7 @@ def rates(stack: ServiceStack) -> Iterator[Figure]:
 
 def latency(stack: ServiceStack) -> Iterator[Figure]:
     """From the sensor's publish to a websocket client, 2,000 messages/s."""
-    load = _simulate(stack, LATENCY_RATE, 1, LATENCY_SECONDS + 12)
+    load = simulate(stack, LATENCY_RATE, 1, LATENCY_SECONDS + 12)
     time.sleep(10)  # until every sensor has been heard once: what is new costs more
     found = sorted(asyncio.run(_listen(stack, LATENCY_SECONDS)))
     load.wait(60)
@@ -93,7 +93,8 @@ async def _listen(stack: ServiceStack, seconds: float) -> list[float]:
     return found
 
 
-def _simulate(stack: ServiceStack, rate: int, per_message: int, seconds: int) -> "subprocess.Popen[bytes]":
+def simulate(stack: ServiceStack, rate: int, per_message: int, seconds: int) -> "subprocess.Popen[bytes]":
+    """The load generator, started."""
     words = ["simulate", "-n", str(SENSORS), "-r", str(rate), "-k", str(per_message), "--duration", str(seconds)]
     return subprocess.Popen(
         [sys.executable, "-c", "from deploy.cli import main; main()", *words], cwd=ROOT,

@@ -12,6 +12,8 @@ import uvicorn
 import websockets
 from fastapi import FastAPI
 
+from api import problems
+from api.live import events
 from api.live.messages import SUBPROTOCOL
 from api.live.routes import router
 from api.live.serve import UVICORN_OPTIONS, WS
@@ -26,6 +28,8 @@ async def served(**settings: Any) -> AsyncIterator[tuple[Feed, str, uvicorn.Serv
     feed = Feed(**settings)
     app = FastAPI()
     app.include_router(router)
+    app.include_router(events.router)
+    problems.install(app)
     app.state.cityfeed = SimpleNamespace(settings=Settings(**settings), hub=feed.hub, registry=feed.registry, play=None)
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(app, **options, log_config=None, lifespan="off")

@@ -32,6 +32,7 @@ def test_rows_that_are_json_already_make_the_same_message() -> None:
     for part in (snapshot_frame(7, 0, True, "c", rows), snapshot_frame(7, 0, True, "c", [])):
         found = msgspec.json.decode(part.payload, type=Snapshot[Row])
         assert part.payload == msgspec.json.encode(found) and found.cursor == part.cursor == "c" and found.last
+    assert snapshot_frame(7, 0, False, "c", rows).cursor == ""  # who has a part has not the state
 
 
 def test_a_frame_in_every_dialect() -> None:

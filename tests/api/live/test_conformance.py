@@ -1,0 +1,240 @@
+"""RFC 6455 at the live feed's endpoint, case by case, in the order of the Autobahn test suite's chapters.
+
+Written as bytes on a socket: a client library would not send most of this. Echo is `ping`, answered by `pong`.
+"""
+
+import asyncio
+import contextlib
+import json
+import struct
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.api.live.serving import served
+
+CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+REQUEST = {
+    "Host": "x", "Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Protocol": "cityfeed.v1.json",
+}  # fmt: skip
+
+
+def frame(opcode: int, data: bytes = b"", *, fin: bool = True, rsv: int = 0, mask: bool = True) -> bytes:
+    """A frame as a client sends it."""
+    key, n = b"\x37\xfa\x21\x3d", len(data)
+    head = bytes((fin << 7 | rsv << 4 | opcode,))
+    if n >= 65536:
+        head += bytes((mask << 7 | 127,)) + struct.pack("!Q", n)
+    elif n >= 126:
+        head += bytes((mask << 7 | 126,)) + struct.pack("!H", n)
+    else:
+        head += bytes((mask << 7 | n,))
+    return head + (key + bytes(b ^ key[i % 4] for i, b in enumerate(data)) if mask else data)
+
+
+class Peer:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    def send(self, *frames: bytes) -> None:
+        self.writer.write(b"".join(frames))
+
+    async def slowly(self, data: bytes) -> None:
+        """Byte by byte, as Autobahn's chops."""
+        for i in range(len(data)):
+            self.writer.write(data[i : i + 1])
+            await self.writer.drain()
+            await asyncio.sleep(0)
+
+    async def frame(self) -> tuple[int, bytes]:
+        """The next frame of the server, which is whole, unmasked, without reserved bits."""
+        async with asyncio.timeout(10):
+            first, second = await self.reader.readexactly(2)
+            assert first & 0xF0 == 0x80 and second < 128
+            n = second
+            if n >= 126:
+                n = int.from_bytes(await self.reader.readexactly(2 if n == 126 else 8), "big")
+            return first & 0x0F, await self.reader.readexactly(n)
+
+    async def message(self) -> dict[str, object]:
+        opcode, data = await self.frame()
+        assert opcode == TEXT
+        found: dict[str, object] = json.loads(data)
+        return found
+
+    async def closed(self) -> int:
+        """The close code; then the server ends the connection."""
+        while (got := await self.frame())[0] != CLOSE:
+            pass
+        code = int.from_bytes(got[1][:2], "big") if got[1] else 1005
+        self.send(frame(CLOSE, got[1][:2]))
+        async with asyncio.timeout(10):
+            with contextlib.suppress(ConnectionError):
+                assert await self.reader.read() == b""
+        return code
+
+
+@contextlib.asynccontextmanager
+async def opened(url: str, hello: bool = True, **headers: str) -> AsyncIterator[Peer]:
+    port = int(url.split(":")[2].split("/")[0])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    lines = "".join(f"{name}: {value}\r\n" for name, value in (REQUEST | headers).items() if value)
+    writer.write(f"GET /v1/live HTTP/1.1\r\n{lines}\r\n".encode())
+    try:
+        peer = Peer(reader, writer)
+        if hello:
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 101") and b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in head
+            assert b"sec-websocket-extensions" not in head.lower()
+            peer.send(frame(TEXT, b'{"type":"hello"}'))
+            assert (await peer.message())["type"] == "welcome"
+        yield peer
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+def ping(n: int, pad: int = 0) -> bytes:
+    return json.dumps({"type": "ping", "n": n, "pad": "*" * pad}).encode()
+
+
+@pytest.mark.parametrize("pad", [0, 60, 85, 86, 87, 88, 89, 90, 128, 4000])
+async def test_1_messages_of_every_length_whole_and_byte_by_byte(pad: int) -> None:
+    async with served() as (_, url, _), opened(url) as peer:
+        peer.send(frame(TEXT, ping(1, pad)))
+        assert await peer.message() == {"type": "pong", "n": 1}
+        await peer.slowly(frame(TEXT, ping(2, pad)))
+        assert await peer.message() == {"type": "pong", "n": 2}
+
+
+@pytest.mark.parametrize("data", [b"", b"Hello", bytes(range(125)), b"\x00\xff\xfe\xfd\xfc\xfb\x00\xff"])
+async def test_2_pings_are_answered_with_their_payload(data: bytes) -> None:
+    async with served() as (_, url, _), opened(url) as peer:
+        peer.send(*(frame(PING, data[n:]) for n in range(10)))
+        for n in range(10):
+            assert await peer.frame() == (PONG, data[n:])
+        peer.send(frame(PONG, b"unasked"), frame(PING, b"x"))
+        assert await peer.frame() == (PONG, b"x")
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        frame(PING, b"x" * 126),  # 2.5: a control frame of more than 125 bytes
+        *(frame(TEXT, ping(1), rsv=rsv) for rsv in range(1, 8)),  # 3: reserved bits
+        *(frame(opcode) for opcode in (3, 4, 5, 6, 7, 11, 12, 13, 14, 15)),  # 4: reserved opcodes
+        frame(PING, fin=False),  # 5.1: a control frame in fragments
+        frame(PONG, fin=False),
+        frame(CONT, b"x"),  # 5.9: nothing to continue
+        frame(CONT, b"x", fin=False),
+        frame(TEXT, b"x", fin=False) + frame(TEXT, b"y"),  # 5.15: a new message inside one
+        frame(TEXT, ping(1), mask=False),  # 5.1 of the RFC: a client masks
+        frame(CLOSE, b"\x03"),  # 7.3: a code of one byte
+        *(frame(CLOSE, struct.pack("!H", code)) for code in (0, 999, 1004, 1005, 1006, 1016, 1100, 2000, 2999)),
+    ],
+    ids=lambda data: data[:2].hex(),
+)
+async def test_2_to_7_what_breaks_the_protocol_is_closed_with_1002(broken: bytes) -> None:
+    async with served() as (feed, url, _):
+        async with opened(url) as other, opened(url) as peer:
+            peer.send(broken, frame(TEXT, ping(1)))
+            assert await peer.closed() == 1002
+            other.send(frame(TEXT, ping(7)))  # nobody else notices
+            assert await other.message() == {"type": "pong", "n": 7}
+        async with asyncio.timeout(5):
+            while feed.hub.members:
+                await asyncio.sleep(0.01)
+
+
+async def test_5_fragments_with_control_frames_between_make_one_message() -> None:
+    text = ping(3, 20)
+    pieces = [text[:1], b"", text[1:9], text[9:]]
+    async with served() as (_, url, _), opened(url) as peer:
+        peer.send(frame(TEXT, pieces[0], fin=False), frame(PING, b"a"), frame(CONT, pieces[1], fin=False))
+        assert await peer.frame() == (PONG, b"a")
+        peer.send(frame(CONT, pieces[2], fin=False), frame(PONG, b"b"), frame(CONT, pieces[3]))
+        assert await peer.message() == {"type": "pong", "n": 3}
+        peer.send(frame(TEXT, ping(4)))
+        assert await peer.message() == {"type": "pong", "n": 4}
+
+
+@pytest.mark.parametrize("text", ["Hello-µ@ßöäüàá-UTF-8!!", "κόσμε", "\ud7ff\ue000\U0010ffff", "\x00", "𐍈" * 50])
+async def test_6_any_text_that_is_utf_8_in_any_pieces(text: str) -> None:
+    data = json.dumps({"type": "ping", "n": 5, "pad": text}, ensure_ascii=False).encode()
+    async with served() as (_, url, _), opened(url) as peer:
+        pieces = [frame(CONT, data[i : i + 1], fin=i == len(data) - 1) for i in range(1, len(data))]
+        peer.send(frame(TEXT, data[:1], fin=False), *pieces)
+        assert await peer.message() == {"type": "pong", "n": 5}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xce\xba\xe1\xbd\xb9\xcf\x83\xce\xbc\xce\xb5\xed\xa0\x80edited", b"\xf4\x90\x80\x80", b"\x80", b"\xc0\xaf",
+        b"\xed\xbf\xbf", b"\xf8\x88\x80\x80\x80", b"\xfe", b'{"type":"ping","pad":"\xc3"}', b"\xe0\x80\xaf",
+    ],
+)  # fmt: skip
+async def test_6_text_that_is_not_utf_8_is_closed_with_1007(data: bytes) -> None:
+    for pieces in ([frame(TEXT, data)], [frame(TEXT, data[:1], fin=False), frame(CONT, data[1:])]):
+        async with served() as (_, url, _), opened(url) as peer:
+            peer.send(*pieces)
+            assert await peer.closed() == 1007
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 3999, 4000, 4999])
+async def test_7_a_close_is_echoed(code: int) -> None:
+    async with served() as (feed, url, _), opened(url) as peer:
+        peer.send(frame(CLOSE, struct.pack("!H", code) + "grüße".encode()), frame(TEXT, ping(1)))
+        assert await peer.closed() == code
+        assert not feed.hub.members
+
+
+async def test_7_a_close_without_a_code_is_echoed() -> None:
+    async with served() as (_, url, _), opened(url) as peer:
+        peer.send(frame(CLOSE))
+        assert await peer.closed() == 1005
+
+
+@pytest.mark.parametrize("reason", [b"\xff\xfe", b"\xce\xba\xe1\xbd\xb9\xcf\x83\xce\xbc\xce\xb5\xed\xa0\x80"])
+async def test_7_a_reason_that_is_not_utf_8_is_closed_with_1007(reason: bytes) -> None:
+    async with served() as (_, url, _), opened(url) as peer:
+        peer.send(frame(CLOSE, struct.pack("!H", 1000) + reason))
+        assert await peer.closed() == 1007
+
+
+async def test_9_more_than_the_server_reads_is_closed_with_1009() -> None:
+    async with served() as (_, url, _), opened(url) as peer:
+        peer.send(frame(TEXT, b"x" * 65_537))
+        assert await peer.closed() == 1009
+    async with served() as (_, url, _), opened(url) as peer:
+        peer.send(frame(TEXT, b"x" * 40_000, fin=False), frame(CONT, b"x" * 40_000))
+        assert await peer.closed() == 1009
+
+
+async def test_10_what_is_sent_in_one_piece_is_taken_apart() -> None:
+    async with served() as (_, url, _), opened(url) as peer:
+        peer.send(*(frame(TEXT, ping(n)) for n in range(50)))
+        assert [(await peer.message())["n"] for _ in range(50)] == list(range(50))
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Sec-WebSocket-Version": "12"}, b"400"),
+        ({"Sec-WebSocket-Key": "short"}, b"400"),
+        ({"Sec-WebSocket-Key": ""}, b"400"),
+    ],
+)
+async def test_a_handshake_that_is_none_is_refused(headers: dict[str, str], status: bytes) -> None:
+    async with served() as (_, url, _), opened(url, hello=False, **headers) as peer:
+        async with asyncio.timeout(10):
+            assert (await peer.reader.readline()).split()[1] in (status, b"426")
+
+
+async def test_12_compression_that_is_offered_is_not_taken() -> None:
+    offered = {"Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits"}
+    async with served() as (_, url, _), opened(url, **offered) as peer:
+        peer.send(frame(TEXT, ping(1)))
+        assert await peer.message() == {"type": "pong", "n": 1}

@@ -1,0 +1,105 @@
+"""The clients of the live bench: thousands of plain sockets in one process, read by epoll: not to be the limit."""
+
+import json
+import os
+import select
+import socket
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+
+HANDSHAKE = (
+    b"GET /v1/live HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: cityfeed.v1.json\r\n\r\n"
+)
+AT_ONCE = 200  # connections made side by side
+
+
+def text_frame(text: str) -> bytes:
+    """A masked frame of a client; the mask is zero."""
+    data = text.encode()
+    head = bytes((0x81, 0x80 | len(data))) if len(data) < 126 else b"\x81\xfe" + len(data).to_bytes(2, "big")
+    return head + b"\0\0\0\0" + data
+
+
+def payloads(buffer: bytearray) -> Iterator[bytes]:
+    """The whole frames at the head of a buffer, which are taken out of it."""
+    at = 0
+    while len(buffer) - at >= 2:
+        n, head = buffer[at + 1], 2
+        if n == 126:
+            n, head = int.from_bytes(buffer[at + 2 : at + 4], "big"), 4
+        elif n == 127:
+            n, head = int.from_bytes(buffer[at + 2 : at + 10], "big"), 10
+        if len(buffer) - at < head + n:
+            break
+        yield bytes(buffer[at + head : at + head + n])
+        at += head + n
+    del buffer[:at]
+
+
+class Clients:
+    """n connections; `received` bytes of all, `latencies_ms` of the frames whose stamp was seen."""
+
+    def __init__(
+        self, port: int, n: int, say: Callable[[int], list[str]], hello: bool = True, stamp: str = "received"
+    ) -> None:
+        os.sched_setaffinity(0, {1})
+        self.received = 0
+        self._stamp = f'"{stamp}":"'.encode()
+        self.latencies_ms: list[float] = []
+        self._buffer = bytearray(1 << 20)
+        self.sockets: dict[int, socket.socket] = {}
+        self._epoll = select.epoll()
+        for first in range(0, n, AT_ONCE):
+            batch = {i: socket.create_connection(("127.0.0.1", port)) for i in range(first, min(n, first + AT_ONCE))}
+            for made in batch.values():
+                made.sendall(HANDSHAKE)
+            for i, made in batch.items():
+                head = b""
+                while not head.endswith(b"\r\n\r\n"):
+                    head += made.recv(1)
+                words = [json.dumps({"type": "hello"}), *say(i)] if hello else []
+                made.sendall(b"".join(map(text_frame, words)))
+                made.setblocking(False)
+                self.sockets[made.fileno()] = made
+                self._epoll.register(made.fileno(), select.EPOLLIN)
+
+    def stall(self, n: int) -> None:
+        """The first n read nothing any more."""
+        for fd in list(self.sockets)[:n]:
+            self._epoll.unregister(fd)
+
+    def read(self, seconds: float, until: Callable[[], bool] = lambda: False) -> float:
+        """Read for so long; gives the seconds."""
+        view, began = memoryview(self._buffer), time.monotonic()
+        end = began + seconds
+        while time.monotonic() < end and not until():
+            for fd, _ in self._epoll.poll(0.05):
+                try:
+                    n = self.sockets[fd].recv_into(self._buffer)
+                except BlockingIOError:
+                    continue
+                except ConnectionError:
+                    n = 0
+                if n == 0:
+                    self._epoll.unregister(fd)
+                    continue
+                self.received += n
+                if (at := self._buffer.find(self._stamp, 0, n)) >= 0:
+                    at += len(self._stamp)
+                    if at + 24 <= n:
+                        stamp = datetime.fromisoformat(bytes(view[at : at + 24]).decode()).timestamp()
+                        self.latencies_ms.append((time.time() - stamp) * 1000)
+        return time.monotonic() - began
+
+    def p99_ms(self) -> float:
+        """Of the stamps seen."""
+        return statistics.quantiles(self.latencies_ms, n=100)[98] if len(self.latencies_ms) > 100 else float("nan")
+
+    def close(self) -> None:
+        """Close them all."""
+        self._epoll.close()
+        for made in self.sockets.values():
+            made.close()
