@@ -13,6 +13,7 @@ HANDSHAKE = (
     b"GET /v1/live HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: cityfeed.v1.json\r\n\r\n"
 )
+TEXT = 0x81
 AT_ONCE = 200  # connections made side by side
 
 
@@ -24,7 +25,7 @@ def text_frame(text: str) -> bytes:
 
 
 def payloads(buffer: bytearray) -> Iterator[bytes]:
-    """The whole frames at the head of a buffer, which are taken out of it."""
+    """The whole text frames at the head of a buffer, which are taken out of it."""
     at = 0
     while len(buffer) - at >= 2:
         n, head = buffer[at + 1], 2
@@ -34,7 +35,8 @@ def payloads(buffer: bytearray) -> Iterator[bytes]:
             n, head = int.from_bytes(buffer[at + 2 : at + 10], "big"), 10
         if len(buffer) - at < head + n:
             break
-        yield bytes(buffer[at + head : at + head + n])
+        if buffer[at] == TEXT:
+            yield bytes(buffer[at + head : at + head + n])
         at += head + n
     del buffer[:at]
 

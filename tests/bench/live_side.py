@@ -1,7 +1,8 @@
 """The two servers of the live bench, each a process of its own: `python -m tests.bench.live_side ours|websockets PORT`.
 
 Both read commands from stdin, a JSON object a line, and answer each with one on stdout. Publishing is in this process,
-without Kafka: what is measured is the way from a reading to the clients' sockets.
+without Kafka: what is measured is the way from a reading to the clients' sockets. Neither side pings, for the clients
+only count bytes.
 
     {"do": "run", "seconds": s, "rate": readings/s or 0 for as fast as they go, "sensors": n}   {"sent": n, "cpu_s": ..}
     {"do": "memory"}                                                                            {"rss_kb": ...}
@@ -52,7 +53,7 @@ class Ours:
             settings=self.settings, hub=self.feed.hub, registry=self.feed.registry, play=None
         )
         config = uvicorn.Config(app, host="127.0.0.1", port=self.port, ws=WS, log_config=None, lifespan="off",
-                                backlog=4096, **UVICORN_OPTIONS)  # fmt: skip
+                                backlog=4096, **UVICORN_OPTIONS | {"ws_ping_interval": None})  # fmt: skip
         self.server = uvicorn.Server(config)
         self.tasks = [asyncio.create_task(self.server._serve()), *Clock(self.settings, self.feed.hub, self).start()]
         while not self.server.started:
@@ -98,7 +99,7 @@ class Reference:
             self.connections.discard(socket)
 
         self.server = await websockets.serve(
-            handler, "127.0.0.1", self.port, compression=None, backlog=4096, max_queue=None
+            handler, "127.0.0.1", self.port, compression=None, ping_interval=None, backlog=4096, max_queue=None
         )
 
     def publish(self, sensors: list[str], own_flush: bool) -> None:

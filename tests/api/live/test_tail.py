@@ -1,5 +1,6 @@
 """Which record follows which; the rest of the tail is tested on a real Kafka (tests/integration/test_live.py)."""
 
+import asyncio
 import logging
 
 import pytest
@@ -55,3 +56,27 @@ def test_records_that_can_not_be_used_are_alarms_and_no_end(caplog: pytest.LogCa
     assert caplog.text.count("ALARM") == 3
     assert feed.latest.positions == {0: 2}
     assert list(feed.registry.sensors("traffic")) == ["a"]
+
+
+async def test_an_exception_that_nobody_expected_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    feed = Feed()
+    tail = Tail(Settings(), feed.registry, feed.latest, feed.hub)
+    failures: list[BaseException] = []
+    tail.failed = failures.append
+
+    async def consume(pool: object) -> None:
+        raise ZeroDivisionError("a mistake of ours")
+
+    monkeypatch.setattr(tail, "_run", consume)
+    await tail.start(None)  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0.01)
+    assert [type(error) for error in failures] == [ZeroDivisionError]
+
+    def flush() -> None:
+        raise KeyError("in a timer")
+
+    monkeypatch.setattr(feed.hub, "flush", flush)
+    tail._flush_soon()
+    assert [type(error) for error in failures] == [ZeroDivisionError, KeyError]
+    await tail.stop()
