@@ -1,5 +1,7 @@
 """Coming back to the live feed on the real chain: no gap and no repeat, from the ring, Kafka and the database."""
 
+import asyncio
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,9 +11,10 @@ from typing import Any
 
 import httpx
 import pytest
+from websockets.asyncio.client import ClientConnection, connect
 
 from api.cursor import Cursors, load_key
-from tests.integration.test_live import CHAIN, START, Listener, listening, message, metric
+from tests.integration.test_live import CHAIN, PROTOCOL, START, Listener, listening, message, metric
 from tests.service_stack import ServiceStack
 
 pytestmark = pytest.mark.timeout(180)
@@ -120,8 +123,6 @@ def test_what_the_ring_does_not_have_comes_from_kafka_and_what_kafka_does_not_ha
 
 def forget_the_log(stack: ServiceStack) -> None:
     """Delete what Kafka has of the clean readings, as retention would."""
-    import asyncio
-
     from aiokafka import AIOKafkaConsumer, TopicPartition
     from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
@@ -223,3 +224,80 @@ def test_windows_are_heard_and_come_back_to(stack: ServiceStack) -> None:
     with listening(stack, mode="latest", tick_ms=250, **wanted) as client:
         client.until(lambda: any(m["last"] for m in client.of("snapshot")))
         assert [row["start"] for row in client.rows("snapshot")] == [max(heard)]
+
+
+def test_a_process_is_killed_while_500_listen_and_all_of_them_come_back(
+    make_stack: Callable[..., ServiceStack],
+) -> None:
+    stack = make_stack(live_connections_per_address=0)
+    stack.start(*CHAIN)
+    stack.wait_ready()
+    send(stack, range(3))
+    stored(stack, 3)
+    crowd = Crowd(stack, 500)
+    send(stack, range(3, 6))
+    crowd.until(lambda rows: len(rows) == 3)
+    stack.kill("api")
+    send(stack, range(6, 9))
+    stack.start("api")
+    stack.wait_ready("api")
+    crowd.come_back()
+    send(stack, range(9, 12))
+    crowd.until(lambda rows: len(rows) == 9)
+    crowd.close()
+    assert all(rows == expected(range(3, 12)) for rows in crowd.rows)
+
+
+class Crowd:
+    """Many clients, each with its own cursor; one file descriptor each, for paho takes none above 1,024."""
+
+    def __init__(self, stack: ServiceStack, n: int) -> None:
+        self.rows: list[list[str]] = [[] for _ in range(n)]
+        self._address = f"ws://127.0.0.1:{stack.settings.api_port}/v1/live"
+        self._cursors: list[str | None] = [None] * n
+        self._sockets: list[ClientConnection] = []
+        self._loop = asyncio.new_event_loop()
+        self.come_back()
+
+    def come_back(self) -> None:
+        """All connect, and say where they were."""
+        self._loop.run_until_complete(self._come_back())
+
+    def until(self, is_so: Callable[[list[str]], bool]) -> None:
+        """All hear until it is so of each one's rows."""
+        self._loop.run_until_complete(self._until(is_so))
+
+    async def _come_back(self) -> None:
+        for i, cursor in enumerate(self._cursors):
+            made = await connect(self._address, subprotocols=[PROTOCOL], max_size=None, ping_interval=None)
+            await made.send(json.dumps({"type": "hello"}))
+            wanted = {"type": "subscribe", "id": 1, "topic": "readings", "mode": "all"} | WANTED
+            await made.send(json.dumps(wanted | ({"cursor": cursor} if cursor else {})))
+            self._sockets[i : i + 1] = [made]
+        for i in range(len(self._sockets)):
+            while (message := await self._hear(i))["type"] != "subscribed":
+                pass
+            assert message["recovered"] is (True if self._cursors[i] else None)
+            self._cursors[i] = message["cursor"]
+
+    async def _until(self, is_so: Callable[[list[str]], bool]) -> None:
+        for i, rows in enumerate(self.rows):
+            while not is_so(rows):
+                message = await self._hear(i)
+                if message["type"] == "data":
+                    rows += [row["start"] for row in message["d"]]
+                    self._cursors[i] = message["cursor"]
+
+    async def _hear(self, i: int) -> dict[str, Any]:
+        async with asyncio.timeout(60):
+            message: dict[str, Any] = json.loads(await self._sockets[i].recv())
+        return message
+
+    async def _close(self) -> None:
+        for made in self._sockets:
+            await made.close()
+
+    def close(self) -> None:
+        """All leave."""
+        self._loop.run_until_complete(self._close())
+        self._loop.close()
