@@ -13,6 +13,7 @@ from fastapi import APIRouter, Request, Response
 
 from api import state
 from api.live import messages
+from api.rows import WindowRow
 from schemas.public_mqtt import PublicValue, public_topic
 from schemas.quantities import QUANTITIES
 from schemas.registry import Registration
@@ -60,12 +61,24 @@ async def asyncapi(request: Request) -> Response:
     return Response(msgspec.json.encode(body), media_type="application/json")
 
 
+def message_schemas(ref_template: str, *more: type) -> dict[str, Any]:
+    """JSON Schemas of every message of the websocket, and of more types, by name; `{name}` in references.
+
+    `d` has rows of the topic that was asked for: readings, windows or indices.
+    """
+    rows = (messages.Row, WindowRow, messages.IndexRow)
+    _, found = msgspec.json.schema_components((*messages.DOCUMENTED, *rows, *more), ref_template=ref_template)
+    refs, _ = msgspec.json.schema_components(rows, ref_template=ref_template)
+    for schema in found.values():
+        if schema["properties"].get("d", {}).get("items") == refs[0]:
+            schema["properties"]["d"]["items"] = {"anyOf": list(refs)}
+    return found
+
+
 def document(settings: Settings, base_url: str, version: str) -> dict[str, Any]:
     """The document, for a server that is reached at `base_url`."""
     address = urlsplit(base_url)
-    _, schemas = msgspec.json.schema_components(
-        (*messages.DOCUMENTED, PublicValue, Registration), ref_template=_SCHEMAS + "{name}"
-    )
+    schemas = message_schemas(_SCHEMAS + "{name}", PublicValue, Registration)
     described = {_tag(kind): _message(kind) for kind in messages.DOCUMENTED}
     received = [tag for tag in described if tag in _client_tags()]
     sent = [tag for tag in described if tag not in received]

@@ -12,11 +12,11 @@ import msgspec
 from fastapi import APIRouter, Response, WebSocket
 
 from api.live import metrics
+from api.live.asyncapi import message_schemas
 from api.live.connection import Connection
-from api.live.messages import DOCUMENTED, SUBPROTOCOL, VERSION, Close, IndexRow, Limits, Welcome
+from api.live.messages import SUBPROTOCOL, VERSION, Close, Limits, Welcome
 from api.live.protocol import Session
 from api.live.serve import EXTENSION, TransportLink
-from api.rows import WindowRow
 from schemas.settings import Settings
 
 router = APIRouter()
@@ -30,8 +30,8 @@ NODE = secrets.token_hex(4)
 @router.get(SCHEMA_PATH, tags=["live"], summary="JSON Schemas of the live feed's messages", response_model=None)
 async def schema() -> Response:
     """JSON Schema 2020-12 of every message of `cityfeed.v1.json`, by its name under `$defs`."""
-    _, components = msgspec.json.schema_components((*DOCUMENTED, WindowRow, IndexRow), ref_template="#/$defs/{name}")
-    body = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$defs": components}
+    schemas = message_schemas("#/$defs/{name}")
+    body = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$defs": schemas}
     return Response(msgspec.json.encode(body), media_type="application/schema+json")
 
 

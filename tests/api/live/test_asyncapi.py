@@ -77,6 +77,23 @@ def test_what_the_hub_sends_is_what_it_says() -> None:
         validator(message["type"]).validate(message)
 
 
+@pytest.mark.parametrize("name", ["Row", "WindowRow", "IndexRow"])
+def test_rows_are_those_of_the_topics(name: str) -> None:
+    frame = {"type": "data", "ch": 1, "seq": [1, 1], "cursor": "c", "n_conflated": 0}
+    schema = SENT["components"]["schemas"][name]
+    by_type = {"string": "x", "number": 1.0, "integer": 1, "boolean": True, "null": None}
+
+    def value(field: dict[str, Any]) -> Any:
+        if "enum" in field:
+            return field["enum"][0]
+        return by_type[field["type"]] if "type" in field else value(field["anyOf"][0])
+
+    row = {key: value(schema["properties"][key]) for key in schema["required"]}
+    validator("data").validate(frame | {"d": [row]})
+    row.popitem()
+    assert list(validator("data").iter_errors(frame | {"d": [row]}))
+
+
 @pytest.mark.parametrize(
     ("tag", "payload"),
     [
