@@ -116,3 +116,9 @@ async def test_a_detectors_health_goes_by_its_occupancy_and_volume(app: FastAPI,
         ("fine", "occupancy"): "good", ("fine", "volume"): "good", ("stuck", "occupancy"): "constant",
         ("stuck", "volume"): "constant", ("speed-only", "speed"): None,
     }  # fmt: skip
+
+
+async def test_the_dataset_links_to_its_report(app: FastAPI) -> None:
+    (row,) = (await get(app, "/v1/traffic")).json()["data"]
+    assert row["links"]["quality"].endswith("/v1/traffic/quality")
+    (await get(app, "/v1/traffic/quality")).json()
