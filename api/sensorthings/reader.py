@@ -29,6 +29,7 @@ from schemas.datasets import Dataset
 
 Rows = Sequence[tuple[Any, ...]]
 KIND = "sensorthings"
+LOOK_AGAIN_AFTER = timedelta(minutes=1)
 _json = msgspec.json.Encoder()
 
 
@@ -47,6 +48,7 @@ class Reader:
         self._cursors = cursors
         self._max_top = max_top
         self._beginnings = Beginnings()
+        self._newest_days = self._look_again = datetime.min.replace(tzinfo=UTC)
         self._about = lru_cache(16)(lambda site: _json.encode(about(datasets, site)).decode())
 
     async def answer(self, path: str, items: Sequence[tuple[str, str]], site: str, root: str, now_ms: int) -> Body:
@@ -62,10 +64,10 @@ class Reader:
                 stored = geometry.Stored()
                 if _any_geometry(asked.options):
                     stored = await run.stored_geometries(connection)
-                mark = self._beginnings.mark
+                mark, recent = self._beginnings.mark, await self._recent(connection, now)
 
                 def builder() -> Builder:
-                    return Builder(root, self._about(site), mark, now, stored, self._max_top)
+                    return Builder(root, self._about(site), mark, now, recent, stored, self._max_top)
 
                 async def rows(statement: str, values: Mapping[str, Any]) -> Rows:
                     found = await run.fetch(connection, statement, values)
@@ -81,6 +83,13 @@ class Reader:
                 "$filter", f"a value is outside of what can be computed ({str(e).partition(chr(10))[0]})",
                 "Look for numbers or times that grow too large.",
             ) from e  # fmt: skip
+
+    async def _recent(self, connection: run.Connection, now: datetime) -> datetime:
+        """From when on newest readings are looked for first; by what is stored, for a city may have old data alone."""
+        if now >= self._look_again:
+            self._newest_days = await run.newest_days(connection) or now
+            self._look_again = now + LOOK_AGAIN_AFTER
+        return self._newest_days
 
 
 _SAFE = "$()',:;/@*="

@@ -18,22 +18,22 @@ NOW_MS = 1_795_392_000_000  # 2026-11-23T00:00:00Z: where the newest week ends
 ROWS_PER_WEEK = 598_000  # about: 207 series of five minutes and 18 of a minute, less their gaps
 
 
-def fill(connection: psycopg.Connection[Any], rows: int) -> int:
-    """Store about so many readings and the sample city's registry; gives how many there are.
+def fill(connection: psycopg.Connection[Any], rows: int, end_ms: int = NOW_MS) -> int:
+    """Store about so many readings before `end_ms`, and the sample city's registry; gives how many there are.
 
     `connection` is on a schema with all tables (search_path), in autocommit.
     """
     _register(connection)
     weeks = read_weeks(CITY)
     for week in weeks:
-        _store_week(connection, week)
+        _store_week(connection, week, end_ms)
     (stored,) = connection.execute("SELECT count(*) FROM readings").fetchone() or (0,)
     for back in range(1, max(1, round(rows / max(1, stored)))):
         connection.execute(
             "INSERT INTO readings (series, start, period_s, value, flag, tests, rev, origin, received, part, position)"
             " SELECT series, start - %(back)s * interval '7 days', period_s, value, flag, tests, rev, origin,"
             " received - %(back)s * interval '7 days', part, position FROM readings WHERE start >= %(since)s",
-            {"back": back, "since": as_datetime(NOW_MS - WEEK_MS)},
+            {"back": back, "since": as_datetime(end_ms - WEEK_MS)},
         )
     connection.execute("VACUUM ANALYZE readings, sta_datastreams, sta_things, sta_places, series")
     (stored,) = connection.execute("SELECT count(*) FROM readings").fetchone() or (0,)
@@ -51,7 +51,7 @@ def _register(connection: psycopg.Connection[Any]) -> None:
         )
 
 
-def _store_week(connection: psycopg.Connection[Any], week: Week) -> None:
+def _store_week(connection: psycopg.Connection[Any], week: Week, end_ms: int) -> None:
     names = [(week.dataset, sensor, metric) for sensor, metric in week.columns]
     with connection.cursor() as cursor:
         cursor.executemany(
@@ -63,13 +63,13 @@ def _store_week(connection: psycopg.Connection[Any], week: Week) -> None:
     with connection.cursor() as cursor, cursor.copy(
         "COPY readings (series, start, period_s, value, flag, tests, rev, origin, received, part, position) FROM STDIN"
     ) as copy:  # fmt: skip
-        for row in _rows(week, [ids[name] for name in names]):
+        for row in _rows(week, [ids[name] for name in names], end_ms):
             copy.write_row(row)
 
 
-def _rows(week: Week, ids: list[int]) -> Iterator[tuple[Any, ...]]:
+def _rows(week: Week, ids: list[int], end_ms: int) -> Iterator[tuple[Any, ...]]:
     period_s = week.step_ms // 1000
     for step, values in enumerate(week.values):
-        start = as_datetime(NOW_MS - WEEK_MS + step * week.step_ms)
+        start = as_datetime(end_ms - WEEK_MS + step * week.step_ms)
         for i in np.flatnonzero(~np.isnan(values)):
             yield ids[i], start, period_s, float(values[i]), 1, 0, 1, 0, start, 0, 0

@@ -607,6 +607,20 @@ async def test_count_top_and_skip(get: Get) -> None:
     assert len((await get("Observations?$top=99999999"))["value"]) == len(readings())
 
 
+@pytest.mark.parametrize("top", [1, 40, 1000])
+async def test_newest_first_goes_on_beyond_the_newest_days(get: Get, top: int) -> None:
+    (stream,) = (await get("Datastreams?$filter=name eq 'New: Speed'&$expand=Observations($top=1)"))["value"]
+    expected = sorted(r.start for r in readings() if (r.dataset, r.sensor, r.metric) == ("traffic", "a", "speed"))
+    assert expected[-1] - expected[0] > 3 * DAY_MS
+    path = f"Datastreams({stream['@iot.id']})/Observations?$orderby=phenomenonTime desc&$select=id&$top={top}"
+    first = [int(o["@iot.id"].partition("-")[2]) for o in (await get(path))["value"]]
+    assert first == expected[::-1][:top]
+    if top > 1:
+        assert [int(o["@iot.id"].partition("-")[2]) for o in await values(get, path)] == expected[::-1]
+    assert stream["phenomenonTime"].startswith(moment(expected[0]))
+    assert stream["phenomenonTime"].endswith(moment(expected[-1] + 300_000))
+
+
 async def test_a_page_at_any_depth_is_read_from_the_index(app: FastAPI, get: Get) -> None:
     stream = (await get("Datastreams?$filter=name eq 'New: Speed'"))["value"][0]["@iot.id"]
     for path in (

@@ -2,7 +2,7 @@
 
 SQL here has the entity's alias as `{e}`, that of a neighbour as `{n}`, and four parameters: `now`, `base` (address of
 the service), `about` (JSON of what the database does not know; `api.sensorthings.about` makes it) and `mark` (before
-what the API fills in; `beginnings` says why). `{recent}` is the beginning of the day before: what is younger is
+what the API fills in; `beginnings` says why). `{recent}` is the beginning of the newest days stored: what is younger is
 looked for in the last chunks alone. Tables and
 triggers: schemas/tables/0006_sensorthings.sql.
 """

@@ -37,6 +37,18 @@ _FIRST = """
     ) AS r"""
 
 
+_NEWEST_DAYS = """
+    SELECT max(range_end) - interval '2 days' FROM timescaledb_information.chunks
+    WHERE hypertable_schema = current_schema() AND hypertable_name = 'readings'"""
+
+
+async def newest_days(connection: Connection) -> datetime | None:
+    """The beginning of the newest two days that have readings; None where there are none at all."""
+    row = await (await connection.execute(_NEWEST_DAYS)).fetchone()
+    found: datetime | None = row[0] if row else None
+    return found
+
+
 async def first_readings(connection: Connection, series: Sequence[int]) -> dict[int, tuple[datetime, datetime]]:
     """Start and end of the first reading of each series that has one."""
     rows = await fetch(connection, _FIRST, (list(series),))

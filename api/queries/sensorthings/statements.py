@@ -45,13 +45,14 @@ class Chosen:
 class Builder:
     """Makes one statement, then `parameters.values`."""
 
-    def __init__(self, base: str, about: str, mark: str, now: datetime, stored: geometry.Stored, max_top: int) -> None:
+    def __init__(
+        self, base: str, about: str, mark: str, now: datetime, recent: datetime, stored: geometry.Stored, max_top: int
+    ) -> None:
         self.parameters = Parameters({"base": base, "about": about, "mark": mark, "now": now})
         self._stored = stored
         self._max_top = max_top
         self._expanded = 0
-        day = (now - timedelta(days=1)).date()
-        self._recent = f"'{day:%Y-%m-%d}T00:00:00Z'::timestamptz"  # no parameter: it is for the planner
+        self._recent = f"'{recent:%Y-%m-%dT%H:%M:%S}Z'::timestamptz"  # no parameter: it is for the planner
 
     # -- statements ---------------------------------------------------------------------------------------------
 
