@@ -5,14 +5,17 @@ MessagePack map; times are epoch milliseconds UTC; columns are little-endian num
     v         1
     kind      "raw" (gateway -> clean) | "clean" (clean -> windows, api)
     tick      the gateway's time when it wrote this record as a clock tick, else 0; a tick has no readings
-    raw       offset of the raw record that a clean record was made from     (clean only)
+    raw       position of the raw record that a clean record was made from   (clean only)
     prev_raw  `raw` of the clean record before it in the partition, -1 first (clean only)
     rules     version of the rule set                                        (clean only)
+    raw_crc   CRC-32 of the raw record's bytes                               (clean only, may be missing)
+    gap       why raw records between are missing: raw was made anew or cut  (clean only, where it is so)
     n         number of readings
     sensors   [[dataset, sensor], ...]
     metrics   [[metric, unit], ...]
     c         {column: bytes of n values | one number where all n are equal}, see schemas.readings.COLUMNS
 
+A position is `log epoch << 44 | offset`: a raw log that is made anew begins a new epoch, so that `raw` only grows.
 Readers ignore keys they do not know; a new meaning is a new version. `tests/schemas/wire_vectors.json` holds
 test vectors for implementations in other languages. A record with no readings is a repeat guard, not noise:
 `clean` writes exactly one record for each raw one, so that readers can see a gap.
@@ -47,6 +50,8 @@ class _Message(msgspec.Struct, gc=False):
     raw: Int64 = -1
     prev_raw: Int64 = -1
     rules: str = ""
+    raw_crc: Int64 = -1
+    gap: str = ""
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -63,6 +68,8 @@ class Record:
     raw: int = -1
     prev_raw: int = -1
     rules: str = ""
+    raw_crc: int = -1  # not known
+    gap: str = ""
 
 
 def encode(record: Record) -> bytes:
@@ -71,6 +78,8 @@ def encode(record: Record) -> bytes:
     message: dict[str, Any] = {"v": VERSION, "kind": record.kind, "tick": record.tick}
     if record.kind == "clean":
         message |= {"raw": record.raw, "prev_raw": record.prev_raw, "rules": record.rules}
+        message |= {"raw_crc": record.raw_crc} if record.raw_crc >= 0 else {}
+        message |= {"gap": record.gap} if record.gap else {}
     message |= {
         "n": len(batch),
         "sensors": batch.sensors,
@@ -92,7 +101,8 @@ def decode(data: bytes) -> Record:
             raise WireError(f"record of version {message.v}; this program reads version {VERSION}")
         if message.kind not in ("raw", "clean"):
             raise WireError(f"record of unknown kind {message.kind!r}")
-        return Record(message.kind, _readings(message), message.tick, message.raw, message.prev_raw, message.rules)
+        chain = message.raw, message.prev_raw, message.rules, message.raw_crc, message.gap
+        return Record(message.kind, _readings(message), message.tick, *chain)
     except WireError:
         raise
     except (msgspec.DecodeError, KeyError, ValueError, OverflowError, RecursionError) as e:

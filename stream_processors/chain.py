@@ -20,9 +20,12 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """The records with readings that are to be stored, positions and ticks after all, and how many were repeats."""
+    """The records with readings that are to be stored, those before which raw records are missing, positions and
+    ticks after all, and how many were repeats.
+    """
 
     accepted: list[Item]
+    gaps: list[Item]
     positions: dict[int, Position]
     ticks: dict[int, int]
     repeats: int
@@ -37,6 +40,7 @@ def follow(items: Iterable[Item], positions: Mapping[int, Position], ticks: Mapp
     after = {part: position.copy() for part, position in positions.items()}
     time = dict(ticks)
     accepted: list[Item] = []
+    gaps: list[Item] = []
     repeats = 0
     for item in items:
         position, record = after[item.part], item.record
@@ -53,9 +57,11 @@ def follow(items: Iterable[Item], positions: Mapping[int, Position], ticks: Mapp
                 " this partition until someone looks."
             )
         position.raw = record.raw
+        if record.gap:
+            gaps.append(item)
         if record.tick:
             # Not the maximum: after a gateway's clock was ahead for a while, time goes on from where it is.
             time[item.part] = position.tick = record.tick
         if len(record.readings):
             accepted.append(item)
-    return Followed(accepted, after, time, repeats)
+    return Followed(accepted, gaps, after, time, repeats)

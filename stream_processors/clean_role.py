@@ -7,8 +7,10 @@ the next one reads where the chain of clean records ends and goes on there.
 
 import asyncio
 import logging
+import zlib
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -21,8 +23,10 @@ from schemas.errors import GapError, WireError
 from schemas.readings import Reject
 from schemas.registry import Registry
 from schemas.settings import Settings
-from stream_processors import metrics
+from stream_processors import clean_start, metrics
 from stream_processors.clean import Cleaner
+from stream_processors.clean_start import Begin
+from stream_processors.log_check import Reason, join
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +49,8 @@ class CleanRole:
         self._cleaners: dict[int, Cleaner] = {}
         self._committed: dict[int, int] = {}
         self._next: dict[int, int] = {}  # raw offset that each partition gives next
+        self._begin: dict[int, Begin] = {}
+        self._gaps: dict[int, Reason] = {}  # to be said in the next clean record of a partition
         self._generation = 0
         self._in_flight: deque[tuple[int, int, list[asyncio.Future[Any]]]] = deque()
         self._changed = asyncio.Event()
@@ -55,12 +61,12 @@ class CleanRole:
     async def assign(self, log_ends: Mapping[int, tuple[int, int]]) -> dict[int, int]:
         """Become the owner of these partitions of readings.raw ({partition: (first, next) offset in Kafka}).
 
-        Reads the end of the chain in readings.clean; gives the raw offset that each partition is to be read from.
-        Raises `GapError` where readings.raw is shorter than what was cleaned from it.
+        Gives the raw offset that each partition is to be read from: after the last clean record, or where the log goes
+        on when it was made anew or cut (clean_start.py).
         """
         if self._producer is None:
             self._producer = await self._start_producer()
-        self._cleaners = {
+        cleaners = {
             part: Cleaner(
                 self._registry,
                 prev_raw=-1,
@@ -69,12 +75,13 @@ class CleanRole:
             )
             for part in log_ends
         }
-        await self._remember(self._cleaners)
-        for part, prev_raw in (await self._before_the_chain(log_ends)).items():
-            self._cleaners[part].prev_raw = prev_raw
-        for part, (first, end) in log_ends.items():
-            _check_against_log(part, self._cleaners[part].prev_raw + 1, first, end)
-        self._next = {part: max(log_ends[part][0], c.prev_raw + 1) for part, c in self._cleaners.items()}
+        await self._remember(cleaners)
+        self._begin = await clean_start.find(self._settings, log_ends)
+        for part, begin in self._begin.items():
+            cleaners[part].prev_raw = begin.last
+        self._cleaners = cleaners
+        self._next = {part: begin.next_offset for part, begin in self._begin.items()}
+        self._gaps = {part: begin.reason for part, begin in self._begin.items() if begin.reason}
         self._committed = dict(self._next)
         return dict(self._next)
 
@@ -107,12 +114,13 @@ class CleanRole:
             raise GapError(f"readings.raw partition {part} went from offset {self._next[part] - 1} to {offset}")
         self._next[part] = offset + 1
         waiting: list[asyncio.Future[Any]] = []
+        position = join(self._begin[part].epoch, offset)
         try:
-            cleaned = cleaner.clean(wire.decode(value), offset)
+            cleaned = cleaner.clean(wire.decode(value), position)
             record, rejects = cleaned.record, cleaned.rejects
             metrics.CLEAN_REPEATS.inc(cleaned.repeats)
         except WireError as e:
-            record, rejects = cleaner.poison(offset), [Reject("not_a_record", str(e))]
+            record, rejects = cleaner.poison(position), [Reject("not_a_record", str(e))]
             waiting.append(await self._send_letter(part, offset, -1, rejects[0], value))
         else:
             for row, reject in enumerate(rejects):
@@ -121,6 +129,7 @@ class CleanRole:
             metrics.CLEAN_REJECTS.labels(reject.reason).inc()
         if waiting:  # dead letters first: a record that follows says that they are safe
             await asyncio.gather(*waiting)
+        record = replace(record, raw_crc=zlib.crc32(value), gap=self._gaps.pop(part, ""))
         sent = await self._producer.send(self._topic, wire.encode(record), partition=part)
         self._in_flight.append((part, offset, [sent]))
         self._changed.set()
@@ -158,7 +167,7 @@ class CleanRole:
 
     def measure_lag(self, ends: Mapping[int, int]) -> None:
         """Set the lag gauge from the partitions' end offsets."""
-        metrics.CLEAN_LAG.set(sum(max(0, ends.get(part, 0) - c.prev_raw - 1) for part, c in self._cleaners.items()))
+        metrics.CLEAN_LAG.set(sum(max(0, ends.get(part, 0) - self._next[part]) for part in self._cleaners))
 
     # -- Kafka ----------------------------------------------------------------------------------------------
 
@@ -185,28 +194,6 @@ class CleanRole:
         )
         sent: asyncio.Future[Any] = await self._producer.send(self._letters_topic, encode_letter(letter))
         return sent
-
-    async def _before_the_chain(self, log_ends: Mapping[int, tuple[int, int]]) -> dict[int, int]:
-        """For partitions without clean records: the raw offset before the one to begin with.
-
-        Retention may have emptied readings.clean while nothing came, so what the group committed says how far
-        cleaning had come; where it committed nothing, cleaning begins with what there is.
-        """
-        parts = [part for part, cleaner in self._cleaners.items() if cleaner.prev_raw < 0]
-        if not parts:
-            return {}
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._settings.kafka_bootstrap,
-            group_id=topics.group_name(self._settings.kafka_topic_prefix, "clean"),
-            enable_auto_commit=False,
-        )
-        await consumer.start()
-        try:
-            consumer.assign([TopicPartition(self._raw_topic, part) for part in parts])
-            found = {part: await consumer.committed(TopicPartition(self._raw_topic, part)) for part in parts}
-        finally:
-            await consumer.stop()
-        return {part: (log_ends[part][0] if offset is None else offset) - 1 for part, offset in found.items()}
 
     async def _remember(self, cleaners: Mapping[int, Cleaner]) -> None:
         """Read the clean records of the last `duplicate_horizon_s`: the last one says how far cleaning came."""
@@ -244,17 +231,3 @@ async def _last_time_ms(consumer: AIOKafkaConsumer, tp: TopicPartition, end: int
         records = (await consumer.getmany(tp, timeout_ms=1000)).get(tp, [])
         if records:
             return int(records[-1].timestamp)
-
-
-def _check_against_log(part: int, next_raw: int, first: int, end: int) -> None:
-    if next_raw > end:
-        raise GapError(
-            f"readings.raw partition {part} ends at {end}, but readings.clean was made from it up to {next_raw}: the"
-            " raw log was recreated. Recreate readings.clean with it (both are made by the gateway at its start)."
-        )
-    if 0 < next_raw < first:
-        log.error(
-            "readings.raw partition %d begins at %d, cleaned is up to %d: %d records are lost; the outage was longer"
-            " than CITYFEED_KAFKA_RETENTION_H",
-            part, first, next_raw, first - next_raw,
-        )  # fmt: skip

@@ -101,6 +101,8 @@ def build(
         end = await app.consumer.highwaters(*partitions)
         starts = await role.assign({tp.partition: (first[tp], end[tp]) for tp in partitions})
         await _commit(app, topic_name, starts)
+        for part, offset in starts.items():  # aiokafka does not seek to a committed 0, as after a log was made anew
+            await app.consumer.seek(TP(topic_name, part), offset)
 
     async def on_revoked(*_: Any, **__: Any) -> None:
         await role.revoke()

@@ -13,9 +13,10 @@ from schemas.readings import Readings
 from stream_processors import metrics
 from stream_processors.chain import Item, follow
 from stream_processors.clean import REASONS
+from stream_processors.log_check import split
 from stream_processors.owner import HOUR_S, Owner, Work, count_closed, index_marks
 from stream_processors.series import Rows, join
-from stream_processors.store import Store
+from stream_processors.store import LogGap, Store
 
 Array = npt.NDArray[Any]
 
@@ -26,6 +27,7 @@ async def flush(owner: Owner, store: Store, items: Sequence[Item]) -> None:
     async with owner.transaction(store) as work:
         for part, position in followed.positions.items():
             work.positions[part].follow(position)
+        await store.put_log_gaps([_gap(item) for item in followed.gaps])
         if followed.accepted:
             await _store_readings(work, followed.accepted)
         closed, marks = owner.windows.close(followed.ticks)
@@ -35,6 +37,13 @@ async def flush(owner: Owner, store: Store, items: Sequence[Item]) -> None:
         await work.put_marks(marks)
     owner.ticks = followed.ticks
     metrics.WINDOWS_SKIPPED.inc(followed.repeats)
+
+
+def _gap(item: Item) -> LogGap:
+    """What `clean` says that readings.raw lost, for it has no database to say it in."""
+    record = item.record
+    before, (epoch, offset) = max(0, record.prev_raw), split(record.raw)
+    return LogGap(topics.RAW, item.part, epoch, split(before)[1] + 1, offset, record.gap)
 
 
 async def _store_readings(work: Work, accepted: list[Item]) -> None:

@@ -19,7 +19,9 @@ WINDOWS_REPAIRED = Counter("cityfeed_windows_repaired_total", "Windows made from
 WINDOWS_DIRTY = Gauge("cityfeed_windows_dirty_marks", "Closed windows that wait to be made again")
 WINDOWS_LAG = Gauge("cityfeed_windows_lag_records", "Clean records not yet stored")
 WINDOWS_SKIPPED = Counter("cityfeed_windows_skipped_records_total", "Clean records that were repeats and were skipped")
-WINDOWS_GAPS = Counter("cityfeed_windows_gaps_total", "Times the log began after our position: readings we lost")
+LOG_GAPS = Counter(
+    "cityfeed_log_gaps_total", "Times that a log had lost records or was another one than before", ["topic", "reason"]
+)
 WINDOWS_FLUSH_S = Histogram(
     "cityfeed_windows_flush_seconds", "Time of one transaction", buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10)
 )

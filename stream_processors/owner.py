@@ -92,7 +92,7 @@ class Owner:
     async def transaction(self, store: Store) -> AsyncIterator["Work"]:
         """A transaction under the fence; see the module's docstring. Raises what the store raises."""
         positions = {part: position.copy() for part, position in self.positions.items()}
-        sent = {part: seq for part, seq in self.outbox.sent().items() if seq > positions[part].published_seq}
+        sent = self._sent()
         async with store.transaction(positions):
             work = Work(self, store, positions, Outgoing(positions))
             yield work
@@ -103,6 +103,14 @@ class Owner:
             await store.put_positions(work.positions)
         self.positions = work.positions
         self.outbox.offer(work.outgoing.records)
+
+    def has_sent(self) -> bool:
+        """Whether Kafka has rows of which the database does not know it."""
+        return bool(self._sent())
+
+    def _sent(self) -> dict[int, int]:
+        sent = self.outbox.sent()
+        return {part: seq for part, seq in sent.items() if seq > self.positions[part].published_seq}
 
     # -- looking up -----------------------------------------------------------------------------------------
 

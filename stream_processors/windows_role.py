@@ -26,7 +26,8 @@ from stream_processors.outbox import READ_RECORDS, Outbox
 from stream_processors.owner import Owner
 from stream_processors.reindex import reindex
 from stream_processors.remake import remake
-from stream_processors.store import Position, Store
+from stream_processors.store import Store
+from stream_processors.windows_start import hold_against_logs
 
 log = logging.getLogger(__name__)
 
@@ -176,8 +177,8 @@ class WindowsRole:
 
     async def _load(self, store: Store, log_ends: Mapping[int, tuple[int, int]]) -> None:
         positions = await store.acquire(self._parts)
-        for part, (first, log_end) in log_ends.items():
-            _check_against_log(part, positions[part], first, log_end)
+        if log_ends:
+            await hold_against_logs(self._settings, store, positions, log_ends)
         await self._owner.load(store, positions)
         if any(dataset.corrections for dataset in self._owner.registry.datasets.values()):
             async with store.transaction(positions):
@@ -200,7 +201,7 @@ class WindowsRole:
     async def _flush(self, store: Store) -> None:
         """Store what is pending with the windows that it closes. Raises what the store raises."""
         items = list(self._pending)
-        if not items:
+        if not items and not self._owner.has_sent():
             return
         started = time.perf_counter()
         await flush(self._owner, store, items)
@@ -237,23 +238,3 @@ class WindowsRole:
                 except psycopg.DataError as e:
                     log.error("the registration %s can't be stored and is passed over: %s", key, str(e).strip())
         del self._registrations[:count]
-
-
-def _check_against_log(part: int, position: Position, first: int, end: int) -> None:
-    """Hold the stored position against what Kafka has: a gap is said, never passed over in silence."""
-    if position.next_offset > end:
-        log.error(
-            "readings.clean partition %d ends at %d, but %d were stored: the log was made anew; going on with its"
-            " next epoch",
-            part, end, position.next_offset,
-        )  # fmt: skip
-        position.log_epoch += 1
-        position.next_offset, position.raw = first, None
-    elif position.next_offset < first:
-        log.error(
-            "readings.clean partition %d begins at %d, stored is up to %d: %d records are lost; the outage was longer"
-            " than CITYFEED_KAFKA_RETENTION_H",
-            part, first, position.next_offset, first - position.next_offset,
-        )  # fmt: skip
-        metrics.WINDOWS_GAPS.inc()
-        position.next_offset, position.raw = first, None

@@ -11,12 +11,12 @@ from stream_processors.store.database import Position
 from stream_processors.store.indices import IndexKey, IndexTables
 from stream_processors.store.marks import MarkRow, MarkTable
 from stream_processors.store.outbox import OutboxTable, OutRecord
-from stream_processors.store.ownership import OwnershipTables
+from stream_processors.store.ownership import LogGap, OwnershipTables
 from stream_processors.store.readings import ReadingTables, Stored
 from stream_processors.store.series import SeriesTables
 from stream_processors.store.windows import WindowTables
 
-__all__ = ["IndexKey", "MarkRow", "OutRecord", "Position", "Store", "Stored"]
+__all__ = ["IndexKey", "LogGap", "MarkRow", "OutRecord", "Position", "Store", "Stored"]
 
 
 class Store(

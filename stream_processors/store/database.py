@@ -15,6 +15,7 @@ from psycopg import sql
 
 from schemas import pgcopy
 from schemas.errors import FencedError
+from stream_processors.log_check import join
 
 Array = npt.NDArray[Any]
 
@@ -38,7 +39,7 @@ class Position:
 
     def at(self, offset: int) -> int:
         """The position of a record: one number that only grows."""
-        return self.log_epoch << 44 | offset
+        return join(self.log_epoch, offset)
 
     def follow(self, other: "Position") -> None:
         """Go where another position is in the log; numbers of published rows stay."""

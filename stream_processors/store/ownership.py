@@ -1,6 +1,7 @@
 """Who owns which partition, and how far each is stored."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from psycopg import errors, sql
@@ -10,8 +11,20 @@ from stream_processors.store.database import Database, Position
 _LOCK_TIMEOUT_S = 2
 
 
+@dataclass(frozen=True, slots=True)
+class LogGap:
+    """A row of `log_gaps`: records of a topic from `first_lost` up to `next_offset` are lost, or a new log began."""
+
+    topic: str
+    part: int
+    log_epoch: int
+    first_lost: int
+    next_offset: int
+    reason: str
+
+
 class OwnershipTables(Database):
-    """Table `positions`."""
+    """Tables `positions` and `log_gaps`."""
 
     async def acquire(self, parts: Sequence[int]) -> dict[int, Position]:
         """Become the owner of partitions: raise their epochs, end their old owners' backends.
@@ -70,3 +83,12 @@ class OwnershipTables(Database):
             f" %s::bigint[], %s::bigint[]) AS u (part, {', '.join(names)}) WHERE p.part = u.part",
             [list(positions), *([getattr(p, name) for p in positions.values()] for name in names)],
         )
+
+    async def put_log_gaps(self, gaps: Sequence[LogGap]) -> None:
+        """Keep what logs lost; in the transaction that goes on after it."""
+        for gap in gaps:
+            await self._conn.execute(
+                "INSERT INTO log_gaps (topic, part, log_epoch, first_lost, next_offset, reason)"
+                " VALUES (%s, %s, %s, %s, %s, %s)",
+                [gap.topic, gap.part, gap.log_epoch, gap.first_lost, gap.next_offset, gap.reason],
+            )

@@ -38,13 +38,14 @@ def record_of(said: dict[str, Any]) -> Record:
         Readings(tuple(map(tuple, said["sensors"])), tuple(map(tuple, said["metrics"])), **columns)
         if said["n"] else EMPTY
     )  # fmt: skip
-    chain = {key: said[key] for key in ("raw", "prev_raw", "rules") if key in said}
+    chain = {key: said[key] for key in ("raw", "prev_raw", "rules", "raw_crc", "gap") if key in said}
     return Record(said["kind"], batch, said["tick"], **chain)
 
 
 def assert_same(a: Record, b: Record) -> None:
     """Equal, where NaN equals NaN."""
     assert (a.kind, a.tick, a.raw, a.prev_raw, a.rules) == (b.kind, b.tick, b.raw, b.prev_raw, b.rules)
+    assert (a.raw_crc, a.gap) == (b.raw_crc, b.gap)
     assert len(a.readings) == len(b.readings)
     if not len(a.readings):
         return
@@ -256,7 +257,8 @@ def records(draw: st.DrawFn) -> Record:
     if draw(st.booleans()):
         return Record("raw", batch, tick)
     offsets = st.integers(-1, 2**63 - 1)
-    return Record("clean", batch, tick, draw(offsets), draw(offsets), draw(st.text(max_size=9)))
+    rules, gap = draw(st.text(max_size=9)), draw(st.text(max_size=9))
+    return Record("clean", batch, tick, draw(offsets), draw(offsets), rules, draw(st.integers(-1, 2**32 - 1)), gap)
 
 
 @given(records())
@@ -309,7 +311,8 @@ def test_the_docs_list_the_columns_as_they_are() -> None:
 
 def test_the_docs_list_the_keys_as_they_are() -> None:
     section = DOCS.partition("## The map\n")[2].partition("## The columns")[0]
-    record = Record("clean", readings([("d", "s")], [("m", "")], sensor=0, value=[1], start=0, received=0))
+    one = readings([("d", "s")], [("m", "")], sensor=0, value=[1], start=0, received=0)
+    record = Record("clean", one, raw_crc=1, gap="hole")
     told = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
     assert told == list(msgspec.msgpack.decode(wire.encode(record)))
     assert f"0 to {wire.MAX_READINGS:,}" in section
