@@ -2,6 +2,7 @@
 
 import inspect
 
+from aiokafka import AIOKafkaConsumer
 from faust.app.base import App
 from faust.tables.recovery import Recovery
 from faust.transport.consumer import Consumer
@@ -25,3 +26,8 @@ def test_handlers_of_revocation_run_before_partitions_are_given_up() -> None:
 
 def test_topics_without_acknowledgements_are_not_tracked() -> None:
     assert "acks_enabled_for" in inspect.getsource(Consumer._drain_messages)
+
+
+def test_a_committed_0_is_not_sought_by_aiokafka() -> None:
+    """Why faust_app seeks itself; where this changes, that line may go."""
+    assert "if offset and offset > 0" in inspect.getsource(AIOKafkaConsumer.seek_to_committed)
