@@ -15,6 +15,7 @@ from stream_processors.chain import Item, follow
 from stream_processors.clean import REASONS
 from stream_processors.log_check import split
 from stream_processors.owner import HOUR_S, Owner, Work, count_closed, index_marks
+from stream_processors.rejudge import judge_marks
 from stream_processors.series import Rows, join
 from stream_processors.store import LogGap, Store
 
@@ -60,6 +61,7 @@ async def _store_readings(work: Work, accepted: list[Item]) -> None:
         owner.table.span_ms(slot, columns["period_s"]), columns["origin"],
     )  # fmt: skip
     standing = rows
+    judge = owner.windows.out_of_order(rows)
     if stored.new.all():
         await work.put_marks(owner.windows.take(rows))
     else:
@@ -67,10 +69,12 @@ async def _store_readings(work: Work, accepted: list[Item]) -> None:
         # of several revs in one flush, only the last is stored
         standing = rows.take(_last_of_each(rows, np.flatnonzero(put)))
         await work.put_marks(owner.windows.take(standing, rows.take(stored.replaced)))
+        judge = ((judge & put) | stored.replaced) & ~stored.amended | stored.unsure
         _refuse_conflicts(work, accepted, counts, np.flatnonzero(stored.conflict))
         metrics.WINDOWS_REVISED.inc(int(stored.replaced.sum()))
         metrics.WINDOWS_CONFLICTS.inc(int(stored.conflict.sum()))
         metrics.WINDOWS_REPEATS.inc(int((~put & ~stored.conflict).sum()))
+    await work.put_marks(judge_marks(owner.table, slot[judge], rows.start[judge]))
     of_an_hour = standing.span_ms == HOUR_S * 1000  # such a reading is a window itself
     if of_an_hour.any():
         hours = standing.take(of_an_hour)

@@ -14,6 +14,7 @@ WINDOWS_CONFLICTS = Counter(
     "cityfeed_windows_conflicts_total", "Readings of a stored rev with another value; the first stays"
 )
 WINDOWS_REVISED = Counter("cityfeed_windows_replaced_total", "Readings that replaced an older rev")
+READINGS_AMENDED = Counter("cityfeed_readings_amended_total", "Stored readings whose flags changed among neighbours")
 WINDOWS_CLOSED = Counter("cityfeed_windows_closed_total", "Windows stored when they closed", ["width"])
 WINDOWS_REPAIRED = Counter("cityfeed_windows_repaired_total", "Windows made from stored readings", ["width"])
 WINDOWS_DIRTY = Gauge("cityfeed_windows_dirty_marks", "Closed windows that wait to be made again")

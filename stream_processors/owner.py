@@ -65,7 +65,8 @@ class Owner:
         ids = table.columns["id"]
         newest = await store.newest(ids.tolist())
         slot = self.slots(newest["series"])
-        self.windows.restore(slot, reading_end(newest["start"], newest["period_s"]), newest["received"])
+        end = reading_end(newest["start"], newest["period_s"])
+        self.windows.restore(slot, newest["start"], end, newest["received"])
         for width_s in ALL_S:
             windows = await store.newest_windows(ids.tolist(), width_s)
             self.windows.restore_closed(self.slots(windows["series"]), width_s, windows["start"] + width_s * 1000)

@@ -22,6 +22,7 @@ _DTYPE = np.dtype(
     [
         ("id", "i4"), ("part", "i2"), ("sensor", "i4"), ("lateness_ms", "i8"), ("silence_ms", "i8"),
         ("rule_period_s", "i4"), ("rule_span_s", "i4"), ("weight", "i4"), ("feeds_index", "?"), ("feeds_quarters", "?"),
+        ("in_order", "?"),
     ]
 )  # fmt: skip
 
@@ -132,6 +133,8 @@ class SeriesTable:
         row["silence_ms"] = (dataset.silence_s if dataset else DEFAULT_SILENCE_S) * 1000
         row["rule_period_s"] = rule.period_s
         row["rule_span_s"] = max(rule.period_s, rule.cadence_s)
+        rules = rule.metric.spike, rule.metric.rate_of_change, rule.metric.flat_line, rule.metric.attenuated
+        row["in_order"] = any(one is not None for one in (*rules, rule.metric.time_gap))
         inputs = dataset.index_inputs() if dataset else {}
         fed = [pollutant for pollutant, metric in inputs.items() if metric == key[2]]
         row["feeds_index"] = dataset is not None and key[2] in dataset.hour_inputs()

@@ -74,13 +74,15 @@ class Windows:
         self.table = table
         self.watermark = np.zeros(0, np.int64)  # per sensor: end of the newest reading
         self._heard = np.zeros(0, np.int64)  # per sensor: newest receipt
+        self._newest = np.zeros(0, np.int64)  # per slot: start of the newest reading
         self._closed_until = np.zeros((0, len(ALL_S)), np.int64)  # per slot and width: end of the last closed window
         self._memory = {width_s: _Memory(width_s * 1000) for width_s in NARROW_S}
         self._pending: dict[int, dict[tuple[int, int], None]] = {width_s: {} for width_s in WIDE_S}
 
-    def restore(self, slot: Array, watermark: Array, received: Array) -> None:
-        """Take up the newest stored reading of each series: its end and receipt, epoch ms."""
+    def restore(self, slot: Array, start: Array, watermark: Array, received: Array) -> None:
+        """Take up the newest stored reading of each series: its start, end and receipt, epoch ms."""
         self._grow()
+        np.maximum.at(self._newest, slot, start)
         sensor = self.table.columns["sensor"][slot]
         np.maximum.at(self.watermark, sensor, watermark)
         np.maximum.at(self._heard, sensor, received)
@@ -130,9 +132,34 @@ class Windows:
 
         Gives the marks of the closed windows that they belong to. Readings of open windows stay in memory.
         """
+        marks = self._place(rows, replaced)
+        sensor = self.table.columns["sensor"][rows.slot]
+        np.maximum.at(self.watermark, sensor, reading_end(rows.start, rows.period_s))
+        np.maximum.at(self._newest, rows.slot, rows.start)
+        self._heard[sensor] = rows.received  # the last one, not the highest: a clock may have been ahead
+        return marks
+
+    def amend(self, rows: Rows) -> list[Marks]:
+        """Take stored readings again whose flags are others now; gives marks as `take` does."""
+        return self._place(rows, rows)
+
+    def out_of_order(self, rows: Rows) -> Array:
+        """The mask (n) of readings that are not newer than all of their series before them, in the log's order; to be
+        asked before `take`.
+        """
+        self._grow()
+        order = np.argsort(rows.slot, kind="stable")
+        slot = rows.slot[order].astype(np.int64) << _START_BITS
+        key = slot + rows.start[order]
+        before = slot + np.maximum(self._newest[rows.slot[order]], -1)
+        before[1:] = np.maximum(before[1:], np.maximum.accumulate(key)[:-1])
+        late = np.zeros(len(rows), bool)
+        late[order] = key <= before
+        return late
+
+    def _place(self, rows: Rows, replaced: Rows | None) -> list[Marks]:
         self._grow()
         marks: list[Marks] = []
-        sensor = self.table.columns["sensor"][rows.slot]
         for width_s in ALL_S:
             eligible = rows.span_ms < width_s * 1000
             late = eligible & self._late(rows, width_s)
@@ -149,8 +176,6 @@ class Windows:
             if replaced is not None and len(replaced):
                 self._memory[width_s].forget(replaced)
             self._memory[width_s].add(fresh)
-        np.maximum.at(self.watermark, sensor, reading_end(rows.start, rows.period_s))
-        self._heard[sensor] = rows.received  # the last one, not the highest: a clock may have been ahead
         return marks
 
     def close(self, ticks: Mapping[int, int]) -> tuple[list[Closed], list[Marks]]:
@@ -241,6 +266,7 @@ class Windows:
         more = len(self.table) - len(self._closed_until)
         if more:
             self._closed_until = np.vstack((self._closed_until, np.full((more, len(ALL_S)), NEVER_MS)))
+            self._newest = np.concatenate((self._newest, np.full(more, NEVER_MS)))
             self._level()
         more = self.table.sensors() - len(self.watermark)
         if more:

@@ -25,6 +25,7 @@ from stream_processors.migrations import migrate
 from stream_processors.outbox import READ_RECORDS, Outbox
 from stream_processors.owner import Owner
 from stream_processors.reindex import reindex
+from stream_processors.rejudge import rejudge
 from stream_processors.remake import remake
 from stream_processors.store import Store
 from stream_processors.windows_start import hold_against_logs
@@ -118,6 +119,7 @@ class WindowsRole:
             assert self._store is not None
             await self._put_registrations(self._store)
             await self._flush(self._store)
+            await rejudge(self._owner, self._store)
             await remake(self._owner, self._store)
             await reindex(self._owner, self._store)
             await self._refill(self._store)

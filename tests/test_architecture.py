@@ -336,7 +336,7 @@ COVERED_BY: dict[str, tuple[str, ...]] = {
     "tests/integration/test_chain.py": (  # the real processes: a week of data, kills, late readings
         "stream_processors/clean_role.py", "stream_processors/main.py", "stream_processors/metrics.py",
         "stream_processors/registry_tail.py", "stream_processors/windows_role.py", "stream_processors/flush.py",
-        "stream_processors/owner.py", "stream_processors/remake.py",
+        "stream_processors/owner.py", "stream_processors/remake.py", "stream_processors/rejudge.py",
     ),
     "tests/integration/test_corrections.py": (
         "stream_processors/correct.py", "stream_processors/store/corrections.py",

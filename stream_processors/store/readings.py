@@ -18,19 +18,26 @@ READINGS = {
     "position": "int8",
 }  # fmt: skip
 _LOADED = {k: READINGS[k] for k in ("series", "start", "period_s", "value", "flag", "received", "origin")}
+_JUDGED = {
+    k: READINGS[k]
+    for k in ("series", "start", "period_s", "value", "flag", "tests", "rev", "source_rev", "origin", "received")
+}
 _KNOWN = {k: READINGS[k] for k in ("rev", "source_rev", "value", "flag", "tests")}
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
     """What became of n readings: masks of those stored for the first time, of those that replaced an older row
-    (corrections by the sensor and amendments by our rules), and of those that conflict with a stored one of the same
-    `source_rev`. The others were repeats.
+    (corrections by the sensor, and among them the `amended`: amendments by our rules), and of those that conflict with
+    a stored one of the same `source_rev`. The others were repeats, or `unsure`: amendments of a row that was amended
+    before.
     """
 
     new: Array
     replaced: Array
+    amended: Array
     conflict: Array
+    unsure: Array
 
 
 class ReadingTables(Database):
@@ -48,7 +55,7 @@ class ReadingTables(Database):
         try:
             async with self._conn.transaction():
                 await self.copy_in("readings", {k: (kind, columns[k]) for k, kind in READINGS.items()})
-            stored = Stored(everything, nothing, nothing)
+            stored = Stored(everything, nothing, nothing, nothing, nothing)
         except errors.UniqueViolation:
             stored = await self._put_compared({name: columns[name] for name in READINGS})
         if "lon" in columns:
@@ -58,18 +65,19 @@ class ReadingTables(Database):
     async def _put_compared(self, columns: dict[str, Any]) -> Stored:
         """Compare with what is stored, one occurrence of a key at a time, for a batch may hold several."""
         n = len(columns["series"])
-        stored = Stored(np.zeros(n, bool), np.zeros(n, bool), np.zeros(n, bool))
+        stored = Stored(*(np.zeros(n, bool) for _ in range(5)))
         for rows in _occurrences(columns["series"], columns["start"]):
             chosen = {name: column[rows] for name, column in columns.items()}
             known = await self._stage(chosen)
             exists = np.zeros(len(rows), bool)
             exists[known["i"]] = True
-            replaces, conflicts = _compare(chosen, known)
+            replaces, amends, conflicts, unsure = _compare(chosen, known)
             if replaces.any():
                 await self._to_history(np.flatnonzero(replaces))
             put = ~exists | replaces
             await self.copy_in("readings", {k: (kind, chosen[k][put]) for k, kind in READINGS.items()})
-            stored.new[rows], stored.replaced[rows], stored.conflict[rows] = ~exists, replaces, conflicts
+            stored.new[rows], stored.replaced[rows], stored.amended[rows] = ~exists, replaces, amends
+            stored.conflict[rows], stored.unsure[rows] = conflicts, unsure
         return stored
 
     async def _stage(self, columns: dict[str, Any]) -> dict[str, Array]:
@@ -126,6 +134,53 @@ class ReadingTables(Database):
             {"series": "int4", "start": "timestamptz", "period_s": "int4", "received": "timestamptz"},
         )
 
+    async def readings_around(self, series: Array, begin: Array, end: Array, keep: Array) -> dict[str, Array]:
+        """The stored readings of k ranges [begin, end) (epoch ms) of series, with the `keep` (k) + 1 before and after
+        each: columns of `_JUDGED`; what is in two neighbourhoods comes twice.
+        """
+        names = ", ".join(_JUDGED)
+        ranges = ", ".join(
+            sql.Literal(column.tolist()).as_string(self._conn) + kind
+            for column, kind in (
+                (series, "::integer[]"),
+                (begin, "::bigint[]"),
+                (end, "::bigint[]"),
+                (keep, "::integer[]"),
+            )
+        )
+        low, high = "to_timestamp(w.low / 1000.0)", "to_timestamp(w.high / 1000.0)"
+        return await self.copy_out(
+            f"SELECT {', '.join(f'r.{name}' for name in _JUDGED)} FROM unnest({ranges}) AS w (series, low, high, keep),"
+            f" LATERAL ((SELECT {names} FROM readings WHERE series = w.series AND start < {low}"
+            f" ORDER BY start DESC LIMIT w.keep + 1) UNION ALL (SELECT {names} FROM readings WHERE series = w.series"
+            f" AND start >= {low} AND start < {high}) UNION ALL (SELECT {names} FROM readings WHERE series = w.series"
+            f" AND start >= {high} ORDER BY start LIMIT w.keep + 1)) r",
+            _JUDGED,
+        )
+
+    async def put_judged(self, columns: dict[str, Array]) -> None:
+        """Give stored readings new flags and tests, and the rev that goes with them; the old rows go to the history.
+        Columns series, start, flag, tests, rev of length n.
+        """
+        await self._conn.execute(
+            "CREATE TEMPORARY TABLE IF NOT EXISTS judged"
+            " (series integer, start timestamptz, flag smallint, tests integer, rev integer)"
+        )
+        await self._conn.execute("TRUNCATE judged")
+        await self.copy_in(
+            "judged", {k: (READINGS[k], columns[k]) for k in ("series", "start", "flag", "tests", "rev")}
+        )
+        at = f"r.start BETWEEN {timestamp(columns['start'].min())} AND {timestamp(columns['start'].max())}"
+        names = ", ".join(f"r.{name}" for name in READINGS)
+        await self._conn.execute(
+            f"INSERT INTO readings_history ({', '.join(READINGS)}, known_to) SELECT {names}, now()"
+            f" FROM readings r JOIN judged j USING (series, start) WHERE {at}".encode()
+        )
+        await self._conn.execute(
+            "UPDATE readings r SET flag = j.flag, tests = j.tests, rev = j.rev FROM judged j"
+            f" WHERE r.series = j.series AND r.start = j.start AND {at}".encode()
+        )
+
     async def readings_between(self, series: Array, begin: Array, end: Array) -> dict[str, Array]:
         """The stored readings of k ranges [begin, end) (epoch ms) of series: columns of `_LOADED`."""
         if not len(series):
@@ -154,25 +209,28 @@ def _occurrences(series: Array, start: Array) -> list[Array]:
     return [np.sort(order[number == k]) for k in range(int(number.max(initial=-1)) + 1)]
 
 
-def _compare(came: dict[str, Any], known: dict[str, Array]) -> tuple[Array, Array]:
-    """(replaces, conflicts): masks (n) of rows that came, against those stored of the same key (`known["i"]` says of
-    which). What replaces gets its `rev`: above the stored one.
+def _compare(came: dict[str, Any], known: dict[str, Array]) -> tuple[Array, Array, Array, Array]:
+    """(replaces, amends, conflicts, unsure): masks (n) of rows that came, against those stored of the same key
+    (`known["i"]` says of which). What replaces gets its `rev`: above the stored one.
 
     A higher `source_rev` is the sensor's correction. The same one with a `rev` above it and other flags is an
-    amendment by our rules; with another value it is a conflict; else a repeat, as a lower one is.
+    amendment by our rules; where the row has such a `rev` already nobody knows which is right (unsure: it is to be
+    judged again). With another value it is a conflict; else a repeat, as a lower one is.
     """
     i = known["i"]
-    replaces, conflicts = np.zeros(len(came["rev"]), bool), np.zeros(len(came["rev"]), bool)
-    source_rev = came["source_rev"][i]
+    replaces, amends, conflicts, unsure = (np.zeros(len(came["rev"]), bool) for _ in range(4))
+    rev, source_rev = came["rev"][i], came["source_rev"][i]
     same = source_rev == known["source_rev"]
     equal = _equal(came["value"][i], known["value"])
     judged = (came["flag"][i] != known["flag"]) | (came["tests"][i] != known["tests"])
-    amends = same & equal & judged & (came["rev"][i] > source_rev)
-    replaces[i] = (source_rev > known["source_rev"]) | amends
+    amendment = same & equal & judged & (rev > source_rev)
+    amends[i] = amendment & (rev > known["rev"])
+    unsure[i] = amendment & (rev <= known["rev"])
+    replaces[i] = (source_rev > known["source_rev"]) | amends[i]
     conflicts[i] = same & ~equal
     came["rev"] = came["rev"].copy()
-    came["rev"][i] = np.where(replaces[i], np.maximum(came["rev"][i], known["rev"] + 1), came["rev"][i])
-    return replaces, conflicts
+    came["rev"][i] = np.where(replaces[i], np.maximum(rev, known["rev"] + 1), rev)
+    return replaces, amends, conflicts, unsure
 
 
 def _equal(a: Array, b: Array) -> Array:

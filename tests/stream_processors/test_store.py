@@ -193,6 +193,39 @@ async def test_an_amendment_raises_the_rev_and_swallows_no_correction(store: Sto
     ]  # fmt: skip
 
 
+async def test_an_amendment_of_a_row_that_was_amended_before_is_to_be_judged_again(store: Store) -> None:
+    one = {"series": np.array([1]), "part": np.array([0]), "position": np.array([0])}
+
+    async def amended(rev: int, flag: int) -> tuple[list[bool], list[bool]]:
+        batch = readings(
+            [("traffic", "a")], [("speed", "km/h")], sensor=[0], value=[1.0], start=[T0], received=T0,
+            rev=rev, source_rev=1, flag=flag,
+        )  # fmt: skip
+        stored = await store.put_readings(join([batch]) | one)
+        return stored.amended.tolist(), stored.unsure.tolist()
+
+    assert await amended(1, 1) == ([False], [False])
+    await store.put_judged({k: np.array([v]) for k, v in
+                            {"series": 1, "start": T0, "flag": 3, "tests": 8, "rev": 2}.items()})  # fmt: skip
+    assert await amended(2, 4) == ([False], [True])
+    assert await amended(3, 4) == ([True], [False])
+    rows = await fetch(
+        store, "SELECT rev, flag FROM readings UNION ALL SELECT rev, flag FROM readings_history ORDER BY 1"
+    )
+    assert rows == [(1, 1), (2, 3), (3, 4)]
+
+
+async def test_readings_around_a_range(store: Store) -> None:
+    await put(store, batch(list(range(0, 100, 10)), [float(i) for i in range(10)]))
+    await put(store, batch([45], [9.0]), series=2)
+    found = await store.readings_around(
+        np.array([1, 2]), np.array([40, 0]) + T0, np.array([60, 40]) + T0, np.array([1, 0])
+    )
+    of_first = found["start"][found["series"] == 1] - T0
+    assert sorted(of_first.tolist()) == [20, 30, 40, 50, 60, 70]
+    assert found["start"][found["series"] == 2].tolist() == [T0 + 45]
+
+
 async def test_the_outbox_keeps_records_until_they_were_sent(store: Store) -> None:
     records = [OutRecord(0, 4, "windows", b"a"), OutRecord(0, 9, "windows", b"b"), OutRecord(1, 2, "index", b"c")]
     await store.put_outbox(records)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from schemas.datasets import Dataset, Metric, Privacy
 from schemas.registry import Registry
 from stream_processors.series import Rows, SeriesTable
-from stream_processors.windows import Closed, Marks, Windows, close_rows
+from stream_processors.windows import Closed, Marks, Windows, close_rows, concatenate
 
 MINUTE = 60_000
 PM = ("air", "a", "pm25")
@@ -217,7 +217,7 @@ def test_restored_state_goes_on_where_the_stored_rows_end() -> None:
     """What was stored before a crash: readings to minute 20, the window [0, 15)."""
     windows = new_windows()
     slot = np.array([0])
-    windows.restore(slot, np.array([25 * MINUTE]), np.array([25 * MINUTE]))
+    windows.restore(slot, np.array([20 * MINUTE]), np.array([25 * MINUTE]), np.array([25 * MINUTE]))
     windows.restore_closed(slot, 900, np.array([15 * MINUTE]))
     windows.finish_restore()
     windows.remember(rows(windows, [0, 5, 10, 15, 20]))
@@ -296,3 +296,18 @@ def test_any_order_and_cut_ends_with_the_windows_of_the_readings(data: st.DataOb
             truth.setdefault(x * MINUTE // (width * 1000) * width * 1000, []).append(x)
         found = {start: value for (w, start), value in made.items() if w == width}
         assert {s: (len(v), pytest.approx(sum(v) / len(v))) for s, v in truth.items()} == found
+
+
+def test_out_of_order_is_what_is_not_newer_than_all_before_it() -> None:
+    """
+    stored   10 15
+    comes    20 20 5 30 25     and of another series 5 6
+    """
+    windows = new_windows(SPEED, VOLUME)
+    windows.take(rows(windows, [10, 15]))
+    came = [rows(windows, [20, 20, 5, 30, 25]), rows(windows, [5, 6], slot=1), rows(windows, [16])]
+    assert windows.out_of_order(concatenate(came)).tolist() == [
+        False, True, True, False, True, False, False, True,
+    ]  # fmt: skip
+    assert windows.out_of_order(rows(windows, [15])).tolist() == [True]
+    assert windows.out_of_order(rows(windows, [0], slot=1)).tolist() == [False]

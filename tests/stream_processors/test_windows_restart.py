@@ -71,7 +71,7 @@ def restored(tables: Tables) -> Windows:
         minutes = [m for s, m in tables.readings if s == slot]
         if minutes:
             newest = np.array([(max(minutes) + 1) * MINUTE])
-            windows.restore(np.array([slot]), newest, newest)
+            windows.restore(np.array([slot]), newest - MINUTE, newest, newest)
         for width_s in ALL_S:
             starts = [t for w, s, t in (*tables.windows, *tables.marks) if (w, s) == (width_s, slot)]
             if starts:

@@ -1,0 +1,118 @@
+"""Drains dirty marks of judgements: readings around a late or corrected one are judged again among stored neighbours.
+
+A mark is an hour of a series. Its readings, and as many before and after as the rules of order look back, are loaded
+and judged by the same rules as in the stream; those that have other flags or tests now get the next `rev` (the old
+row goes to the history), are published on `readings.amended`, and their windows are made again. All of it is one
+transaction with the deletion of the marks, so the flags end as a function of the stored readings in event-time order.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas import topics
+from schemas.published import Texts
+from schemas.quality import Season
+from schemas.registry import Registry
+from stream_processors import metrics
+from stream_processors.outgoing import names_of
+from stream_processors.owner import HOUR_S, Owner, Work, index_marks
+from stream_processors.quality.again import Stretch, changed
+from stream_processors.quality.parameters import NO_CLIMATE, climate, parameters
+from stream_processors.repair import as_columns
+from stream_processors.series import Key, SeriesTable
+from stream_processors.store import Store
+from stream_processors.windows import Kind, Marks
+
+Array = npt.NDArray[Any]
+
+MOST_HOURS = 2_000  # judged again in one transaction
+_HOUR_MS = HOUR_S * 1000
+
+
+def judge_marks(table: SeriesTable, slot: Array, start: Array) -> list[Marks]:
+    """Marks of the hours of readings that came out of order or were corrected, where a rule of order is set."""
+    asked = table.columns["in_order"][slot]
+    if not asked.any():
+        return []
+    keys = np.unique((slot[asked].astype(np.int64) << 43) + start[asked] // _HOUR_MS)
+    return [Marks(HOUR_S, keys >> 43, (keys & ((1 << 43) - 1)) * _HOUR_MS, False, Kind.JUDGE)]
+
+
+async def rejudge(owner: Owner, store: Store) -> None:
+    """Judge the readings of due marks again. Raises what the store raises."""
+    keys = owner.dirty.due(owner.log_ms(), MOST_HOURS, Kind.JUDGE)
+    if not keys:
+        return
+    async with owner.transaction(store) as work:
+        width_s, slot, start = as_columns(keys)
+        rules = _Rules(owner.registry, [owner.table.keys[s] for s in np.unique(slot).tolist()])
+        of = np.searchsorted(np.unique(slot), slot)
+        ids = owner.table.columns["id"][slot]
+        loaded = await store.readings_around(ids, start, start + _HOUR_MS, rules.rows["keep"][of])
+        if len(loaded["series"]):
+            await _amend(work, rules, np.unique(slot), _distinct(loaded), (slot, start))
+        await store.drop_marks(Kind.JUDGE, owner.table.columns["part"][slot], ids, width_s, start)
+    owner.dirty.remove(keys)
+
+
+async def _amend(
+    work: Work, rules: "_Rules", slots: Array, loaded: dict[str, Array], marks: tuple[Array, Array]
+) -> None:
+    owner = work.owner
+    slot = owner.slots(loaded["series"])
+    series = np.searchsorted(slots, slot)
+    order = np.lexsort((loaded["start"], series))
+    loaded = {name: column[order] for name, column in loaded.items()}
+    slot, series = slot[order], series[order]
+    hour = loaded["start"] // _HOUR_MS
+    touched = np.isin((slot << 43) + hour, (marks[0] << 43) + marks[1] // _HOUR_MS)
+    tests = loaded["tests"].astype(np.uint32)
+    stretch = Stretch(
+        series, loaded["start"], loaded["value"], loaded["flag"], tests, touched, rules.rows[series],
+    )  # fmt: skip
+    at, flag, tests = changed(stretch, rules.climates)
+    if not len(at):
+        return
+    amended = {name: column[at] for name, column in loaded.items()}
+    amended |= {"flag": flag, "tests": tests, "rev": amended["rev"] + 1}
+    await work.store.put_judged(amended)
+    await work.put_marks(owner.windows.amend(owner.rows(amended)))
+    of_an_hour = np.flatnonzero(amended["period_s"] == HOUR_S)  # such a reading is a window itself
+    await work.put_marks(index_marks(owner.table, HOUR_S, slot[at][of_an_hour], amended["start"][of_an_hour]))
+    part = owner.table.columns["part"][slot[at]]
+    published: dict[str, Array | Texts] = {
+        **names_of(owner.table.keys, slot[at]),
+        **{name: amended[name] for name in ("start", "period_s", "value", "flag", "tests", "rev", "source_rev")},
+        **{name: amended[name] for name in ("origin", "received")},
+        "published": np.full(len(at), work.store.now_ms),
+        "out_seq": work.outgoing.number(part),
+    }
+    work.outgoing.add(topics.AMENDED, part, published)
+    metrics.READINGS_AMENDED.inc(len(at))
+
+
+def _distinct(loaded: dict[str, Array]) -> dict[str, Array]:
+    """Each reading once: the neighbourhoods of two marks overlap."""
+    _, first = np.unique((loaded["series"].astype(np.int64) << 43) + loaded["start"], return_index=True)
+    return {name: column[first] for name, column in loaded.items()}
+
+
+class _Rules:
+    """The rules' parameters, a row for each series, and the climates that they name."""
+
+    def __init__(self, registry: Registry, keys: list[Key]) -> None:
+        climates: dict[tuple[Season, ...], int] = {(): 0}
+        tables = [NO_CLIMATE]
+        rows = []
+        for key in keys:
+            rule, dataset = registry.rule(*key), registry.datasets.get(key[0])
+            row = parameters(rule.metric, rule.cadence_s or rule.period_s, dataset.position if dataset else None)
+            if rule.metric.climatology not in climates:
+                climates[rule.metric.climatology] = len(tables)
+                tables.append(climate(rule.metric))
+            row["climate"] = climates[rule.metric.climatology]
+            rows.append(row)
+        self.rows: Array = np.concatenate(rows)
+        self.climates = np.stack(tables)
