@@ -63,7 +63,9 @@ class Dataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A dataset: what the catalog says of it and what the processors need.
 
     `lateness_s`: a window closes when the sensor's watermark has passed its end by so much. `silence_s`: a
-    sensor that sent nothing for so long has its windows closed by ticks. `accept_since`: readings before it
+    sensor that sent nothing for so long has its windows closed by ticks. `repair_horizon_s`: live readings
+    that are older at their receipt go to the dead letters, so that windows beyond it stay as they are; history comes
+    by import (0: no horizon). `accept_since`: readings before it
     (RFC 3339) go to the dead letters. `indices`: the air quality indices that are made of its pollutants.
     `index_metrics`: which metric feeds a pollutant, such as {pm25 = "pm25-corr"}; else the pollutant as measured.
     `update_frequency` is an ISO 8601 duration. `automated`: no person is needed
@@ -87,6 +89,7 @@ class Dataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lateness_s: int = 300
     silence_s: int = 900
     accept_since: datetime = datetime(2000, 1, 1, tzinfo=UTC)
+    repair_horizon_s: int = 0
     keywords: tuple[str, ...] = ()
     indices: tuple[str, ...] = tuple(INDICES)
     index_metrics: dict[str, str] = {}
@@ -160,7 +163,7 @@ def _mistakes(dataset: Dataset, stem: str) -> Iterator[tuple[Path, str]]:
         yield ("id",), f"id {dataset.id!r} is reserved or not of the form {DATASET_PATTERN.pattern}"
     elif dataset.id != stem:
         yield ("id",), f"id {dataset.id!r} must be the file's name; call the file {dataset.id}.toml"
-    for field in ("lateness_s", "silence_s"):
+    for field in ("lateness_s", "silence_s", "repair_horizon_s"):
         if getattr(dataset, field) < 0:
             yield (field,), f"{field} must not be negative"
     if duration_s(dataset.update_frequency) is None:

@@ -13,6 +13,7 @@ DEAD_LETTERS = "dead-letters"
 WINDOWS = "windows"
 INDEX = "index"
 AMENDED = "readings.amended"
+CLEAN_MEMORY = "clean.memory"
 REPLAYED = "dead-letters.replayed"
 
 DEAD_LETTERS_MAX_BYTES = 1024**3
@@ -39,6 +40,14 @@ TOPICS: dict[str, Topic] = {
         Topic(WINDOWS, 0, "none: the partition of their sensor", "schemas.published, kind windows"),
         Topic(INDEX, 0, "none: the partition of their sensor", "schemas.published, kind index"),
         Topic(AMENDED, 0, "none: the partition of their sensor", "schemas.published, kind readings.amended"),
+        Topic(
+            CLEAN_MEMORY,
+            0,
+            "name/piece",
+            "stream_processors.clean_memory.Piece as MessagePack",
+            retained=True,
+            config={"segment.ms": "600000", "min.cleanable.dirty.ratio": "0.1"},
+        ),
         Topic(SENSORS, 1, "dataset/sensor@valid_from", "schemas.registry.Registration as JSON", retained=True),
         Topic(
             DEAD_LETTERS,

@@ -3,6 +3,7 @@
 Pure: nothing here does I/O or reads the clock. `Cleaner` is the memory of one partition.
 """
 
+import functools
 import json
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,7 +22,7 @@ from schemas.units import canonical_unit, conversion
 from schemas.wire import Record
 from stream_processors.quality import STEP_TESTS, Judged, judge_each
 from stream_processors.quality.columns import Columns
-from stream_processors.quality.parameters import NO_CLIMATE, Table, climate, parameters
+from stream_processors.quality.parameters import NO_CLIMATE, NO_LIMIT_MS, Table, climate, parameters
 from stream_processors.quality.sequence import Amended, Batch, Sequence
 from stream_processors.recent import Recent
 
@@ -33,6 +34,7 @@ REASONS = {
     "metric_unknown": "no such quantity in schemas/quantities.py",
     "unit_unknown": "no conversion to the canonical unit in schemas/units.py",
     "clock_future": "further ahead of its receipt than CITYFEED_FUTURE_TOLERANCE_S",
+    "beyond_repair": "older at its receipt than the dataset's repair_horizon_s; import it as history",
     "clock_past": "before the dataset's accept_since, or before 1970",
     "conflict": "the same reading and rev came before with another value; the first stays",
 }
@@ -60,7 +62,7 @@ class _Rules:
 _RULE_DTYPE = np.dtype(
     [
         ("refused", "u1"), ("factor", "f8"), ("offset", "f8"), ("period_s", "i4"), ("accept_since", "i8"),
-        ("series", "i8"),
+        ("horizon_ms", "i8"), ("series", "i8"),
     ]
 )  # fmt: skip
 
@@ -106,8 +108,10 @@ class Cleaner:
         self.prev_raw = offset
         return record
 
-    def remember(self, record: Record) -> None:
-        """Take back into memory what an earlier process cleaned (its clean records, oldest first)."""
+    def remember(self, record: Record, *, in_order: bool = True) -> None:
+        """Take back into memory what an earlier process cleaned (its clean records, oldest first). Not `in_order`: only
+        to tell repeats, for the rules of order know of it by a snapshot.
+        """
         batch = record.readings
         if batch.source_rev is not None:  # what was amended came before as it was
             batch = batch.take(batch.rev == batch.source_rev)
@@ -115,7 +119,8 @@ class Cleaner:
             batch = replace(batch, tests=batch.tests & ~np.uint32(STEP_TESTS), flag=batch.flag.copy())
             rows = self._rows(batch)
             self._repeats(batch, rows)
-            self._in_order(batch, rows, self._rules.quality.take(rows)["evaluated"])
+            if in_order:
+                self._in_order(batch, rows, self._rules.quality.take(rows)["evaluated"])
         self.prev_raw = max(self.prev_raw, record.raw)
 
     def snapshot(self) -> bytes:
@@ -157,10 +162,11 @@ class Cleaner:
         wrong = {
             "clock_future": raw.start > raw.received + self._future_ms,
             "clock_past": (live & (raw.start < rule["accept_since"])) | (raw.start < 0),
+            "beyond_repair": live & (raw.start < raw.received - rule["horizon_ms"]),
         }
         refused = rule["refused"].astype(bool)
         rejects: list[Reject] = []
-        if (refused | wrong["clock_future"] | wrong["clock_past"]).any():
+        if functools.reduce(np.logical_or, wrong.values(), refused).any():
             rejects, refused = self._refuse(raw, rows, refused, wrong)
             cleaned, raw, rows = cleaned.take(~refused), raw.take(~refused), rows[~refused]
             evaluated = evaluated[~refused]
@@ -201,7 +207,15 @@ class Cleaner:
 
     def _repeats(self, batch: Readings, rows: Array) -> tuple[Array, Array]:
         series = self._rules.table["series"][rows]
-        return self._recent.repeats(series, batch.start, batch.rev, batch.value, batch.received)
+        live = batch.origin != Origin.IMPORT
+        if live.all():
+            return self._recent.repeats(series, batch.start, batch.rev, batch.value, batch.received)
+        # A history of years would fill the memory, and is not in the live feed: its repeats are told by the database.
+        repeated, conflict = np.zeros(len(batch), bool), np.zeros(len(batch), bool)
+        repeated[live], conflict[live] = self._recent.repeats(
+            series[live], batch.start[live], batch.rev[live], batch.value[live], batch.received[live]
+        )
+        return repeated, conflict
 
     def _rows(self, batch: Readings) -> Array:
         """Row in the rules' table of each reading."""
@@ -242,6 +256,7 @@ class Cleaner:
         row["refused"] = bool(reason)
         row["factor"], row["offset"] = line or (1.0, 0.0)
         row["period_s"] = rule.period_s
+        row["horizon_ms"] = (dataset.repair_horizon_s if dataset else 0) * 1000 or NO_LIMIT_MS
         row["accept_since"] = dataset.accept_since_ms() if dataset else 0
         span_s, position = rule.cadence_s or rule.period_s, dataset.position if dataset else None
         quality = parameters(

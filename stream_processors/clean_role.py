@@ -10,11 +10,11 @@ import logging
 import zlib
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 
 from schemas import topics, wire
 from schemas.dead_letters import DeadLetter
@@ -23,14 +23,26 @@ from schemas.errors import GapError, WireError
 from schemas.readings import Reject
 from schemas.registry import Registry
 from schemas.settings import Settings
-from stream_processors import clean_start, metrics
+from stream_processors import clean_memory, clean_start, metrics
 from stream_processors.clean import Cleaner
+from stream_processors.clean_memory import Kept
 from stream_processors.clean_start import Begin
-from stream_processors.log_check import Reason, join
+from stream_processors.log_check import Reason, join, split
 
 log = logging.getLogger(__name__)
 
 MAX_IN_FLIGHT = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    """A clean record under way, and the memory up to it where that is to be kept."""
+
+    part: int
+    offset: int
+    position: int
+    sent: asyncio.Future[Any]
+    snapshot: bytes | None
 
 
 class CleanRole:
@@ -52,7 +64,9 @@ class CleanRole:
         self._begin: dict[int, Begin] = {}
         self._gaps: dict[int, Reason] = {}  # to be said in the next clean record of a partition
         self._generation = 0
-        self._in_flight: deque[tuple[int, int, list[asyncio.Future[Any]]]] = deque()
+        self._kept: dict[int, Kept] = {}  # the newest snapshot of each partition
+        self._snapshot_due_s: dict[int, float] = {}  # by the loop's time
+        self._in_flight: deque[_Flight] = deque()
         self._changed = asyncio.Event()
         self._room = asyncio.Semaphore(MAX_IN_FLIGHT)
 
@@ -75,8 +89,11 @@ class CleanRole:
             )
             for part in log_ends
         }
-        await self._remember(cleaners)
-        self._begin = await clean_start.find(self._settings, log_ends)
+        self._kept = await clean_memory.remember(self._settings, cleaners)
+        self._snapshot_due_s = dict.fromkeys(cleaners, asyncio.get_running_loop().time() + clean_memory.EVERY_S)
+        self._begin = await clean_start.find(
+            self._settings, log_ends, {part: split(kept.raw)[0] for part, kept in self._kept.items()}
+        )
         for part, begin in self._begin.items():
             cleaners[part].prev_raw = begin.last
         self._cleaners = cleaners
@@ -131,7 +148,7 @@ class CleanRole:
             await asyncio.gather(*waiting)
         record = replace(record, raw_crc=zlib.crc32(value), gap=self._gaps.pop(part, ""))
         sent = await self._producer.send(self._topic, wire.encode(record), partition=part)
-        self._in_flight.append((part, offset, [sent]))
+        self._in_flight.append(_Flight(part, offset, position, sent, self._snapshot(part, cleaner)))
         self._changed.set()
         metrics.CLEAN_RECORDS.inc()
         metrics.CLEAN_READINGS.inc(len(record.readings))
@@ -142,13 +159,31 @@ class CleanRole:
             while not self._in_flight:
                 self._changed.clear()
                 await self._changed.wait()
-            part, offset, futures = self._in_flight[0]
-            await asyncio.gather(*futures)
+            flight = self._in_flight[0]
+            part, offset = flight.part, flight.offset
+            acknowledged = await flight.sent
+            if flight.snapshot is not None and part in self._cleaners:
+                await self._keep(part, flight.position, acknowledged.offset, flight.snapshot)
             self._in_flight.popleft()
             self._room.release()
             if part in self._cleaners:
                 self._committed[part] = max(self._committed.get(part, 0), offset + 1)
             self._changed.set()
+
+    def _snapshot(self, part: int, cleaner: Cleaner) -> bytes | None:
+        """The memory as it is now, if it is time to keep it."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s < self._snapshot_due_s[part]:
+            return None
+        self._snapshot_due_s[part] = now_s + clean_memory.EVERY_S
+        return cleaner.snapshot()
+
+    async def _keep(self, part: int, raw: int, clean: int, snapshot: bytes) -> None:
+        assert self._producer is not None
+        self._kept[part] = kept = clean_memory.following(self._kept.get(part), raw, clean, snapshot)
+        topic = self._settings.kafka_topic_prefix + topics.CLEAN_MEMORY
+        sent = [await self._producer.send(topic, value, key, part) for key, value in clean_memory.cut(kept)]
+        await asyncio.gather(*sent)
 
     async def stop(self) -> None:
         """Send what is under way and end the producer."""
@@ -194,40 +229,3 @@ class CleanRole:
         )
         sent: asyncio.Future[Any] = await self._producer.send(self._letters_topic, encode_letter(letter))
         return sent
-
-    async def _remember(self, cleaners: Mapping[int, Cleaner]) -> None:
-        """Read the clean records of the last `duplicate_horizon_s`: the last one says how far cleaning came."""
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._settings.kafka_bootstrap, enable_auto_commit=False, auto_offset_reset="earliest"
-        )
-        await consumer.start()
-        try:
-            partitions = [TopicPartition(self._topic, part) for part in cleaners]
-            consumer.assign(partitions)
-            first, end = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
-            last_ms = {tp: await _last_time_ms(consumer, tp, end[tp]) for tp in partitions if end[tp] > first[tp]}
-            horizon = {tp: max(0, ms - self._settings.duplicate_horizon_s * 1000) for tp, ms in last_ms.items()}
-            since = await consumer.offsets_for_times(horizon) if horizon else {}
-            for tp in last_ms:
-                found = since.get(tp)
-                consumer.seek(tp, found.offset if found else end[tp] - 1)
-            unread = set(last_ms)
-            consumer.pause(*(set(partitions) - unread))
-            while unread:
-                for tp, records in (await consumer.getmany(timeout_ms=1000)).items():
-                    for record in records:
-                        if record.offset < end[tp]:
-                            cleaners[tp.partition].remember(wire.decode(record.value))
-                    if records and records[-1].offset >= end[tp] - 1:
-                        unread.discard(tp)
-        finally:
-            await consumer.stop()
-
-
-async def _last_time_ms(consumer: AIOKafkaConsumer, tp: TopicPartition, end: int) -> int:
-    """When the last record of a partition was appended (epoch ms by the broker)."""
-    consumer.seek(tp, end - 1)
-    while True:
-        records = (await consumer.getmany(tp, timeout_ms=1000)).get(tp, [])
-        if records:
-            return int(records[-1].timestamp)

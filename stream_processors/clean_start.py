@@ -10,7 +10,7 @@ from schemas import topics, wire
 from schemas.settings import Settings
 from schemas.wire import Record
 from stream_processors import metrics
-from stream_processors.log_check import WORDS, Log, Reason, check, split
+from stream_processors.log_check import WORDS, Log, Reason, check, join, split
 from stream_processors.log_reader import LogReader, reader
 
 log = logging.getLogger(__name__)
@@ -31,12 +31,13 @@ class Begin:
 @dataclass(frozen=True, slots=True)
 class Chain:
     """What readings.clean and the group say of a partition: the last clean record (None: there is none), whether there
-    ever was one in this log, the raw offset that the group committed.
+    ever was one in this log, the raw offset that the group committed, the epoch of the newest snapshot.
     """
 
     last: Record | None
     was_written: bool
     committed: int | None
+    epoch: int = 0
 
 
 def expected(chain: Chain, first: int) -> int:
@@ -55,7 +56,8 @@ def begin(part: int, chain: Chain, raw: Log) -> Begin:
     next_offset = expected(chain, raw.first)
     if chain.last is None:
         verdict = check(next_offset, None, raw)
-        last, epoch = verdict.next_offset - 1, 0
+        epoch = chain.epoch if chain.was_written else 0
+        last = join(epoch, verdict.next_offset - 1) if verdict.next_offset else -1
         if not chain.was_written and (chain.committed or 0) > raw.first:
             log.error(
                 "readings.clean partition %d was made anew: all of readings.raw from %d on is cleaned again for it",
@@ -74,17 +76,21 @@ def begin(part: int, chain: Chain, raw: Log) -> Begin:
     return Begin(last, verdict.next_offset, epoch, verdict.reason)
 
 
-async def find(settings: Settings, raw_ends: Mapping[int, tuple[int, int]]) -> dict[int, Begin]:
-    """Where to begin in each of these partitions of readings.raw ({partition: (first, next) offset in Kafka})."""
+async def find(
+    settings: Settings, raw_ends: Mapping[int, tuple[int, int]], epochs: Mapping[int, int]
+) -> dict[int, Begin]:
+    """Where to begin in each of these partitions of readings.raw ({partition: (first, next) offset in Kafka});
+    `epochs` are those of the snapshots.
+    """
     raw_topic = settings.kafka_topic_prefix + topics.RAW
     async with reader(settings) as logs:
-        chains = await _chains(settings, logs, list(raw_ends))
+        chains = await _chains(settings, logs, list(raw_ends), epochs)
         positions = {part: expected(chains[part], first) for part, (first, _) in raw_ends.items()}
         raw = await logs.logs(raw_topic, raw_ends, positions)
     return {part: begin(part, chains[part], raw[part]) for part in raw_ends}
 
 
-async def _chains(settings: Settings, logs: LogReader, parts: list[int]) -> dict[int, Chain]:
+async def _chains(settings: Settings, logs: LogReader, parts: list[int], epochs: Mapping[int, int]) -> dict[int, Chain]:
     clean = {part: TopicPartition(settings.kafka_topic_prefix + topics.CLEAN, part) for part in parts}
     ends = await logs.ends(clean.values())
     last = await logs.last(clean.values())
@@ -92,7 +98,10 @@ async def _chains(settings: Settings, logs: LogReader, parts: list[int]) -> dict
     committed = await _committed(settings, empty) if empty else {}
     return {
         part: Chain(
-            wire.decode(record.value or b"") if (record := last.get(tp)) else None, ends[tp][1] > 0, committed.get(part)
+            wire.decode(record.value or b"") if (record := last.get(tp)) else None,
+            ends[tp][1] > 0,
+            committed.get(part),
+            epochs.get(part, 0),
         )
         for part, tp in clean.items()
     }

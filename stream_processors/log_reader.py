@@ -62,6 +62,48 @@ class LogReader:
                         del unread[tp]
         return found
 
+    async def between(
+        self, starts: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
+    ) -> AsyncIterator[tuple[TopicPartition, ConsumerRecord]]:
+        """Every record of [start, end) of these partitions, each partition in its order."""
+        unread = {tp: start for tp, start in starts.items() if start < ends[tp]}
+        if not unread:
+            return
+        self.consumer.assign(list(unread))
+        for tp, start in unread.items():
+            self.consumer.seek(tp, start)
+        silent_ms = 0
+        while unread:
+            batches = await self.consumer.getmany(*unread, timeout_ms=500)
+            silent_ms = 0 if batches else silent_ms + 500
+            if silent_ms > TIMEOUT_S * 1000:
+                raise TimeoutError(f"Kafka does not give {', '.join(f'{tp.topic}[{tp.partition}]' for tp in unread)}")
+            for tp, records in batches.items():
+                for record in records:
+                    if record.offset < ends[tp]:
+                        yield tp, record
+            for tp in list(unread):
+                if await self.consumer.position(tp) >= ends[tp]:
+                    del unread[tp]
+
+    async def everything(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, list[ConsumerRecord]]:
+        """All records of small topics."""
+        ends = await self.ends(partitions)
+        found: dict[TopicPartition, list[ConsumerRecord]] = {tp: [] for tp in ends}
+        starts, limits = {tp: first for tp, (first, _) in ends.items()}, {tp: end for tp, (_, end) in ends.items()}
+        async for tp, record in self.between(starts, limits):
+            found[tp].append(record)
+        return found
+
+    async def since(self, ends: Mapping[TopicPartition, tuple[int, int]], back_ms: int) -> dict[TopicPartition, int]:
+        """The offset of the first record that was appended at most `back_ms` before the last one."""
+        last = await self.first_from({tp: end - 1 for tp, (first, end) in ends.items() if end > first})
+        if not last:
+            return {}
+        self.consumer.assign(list(last))
+        found = await self.consumer.offsets_for_times({tp: max(0, r.timestamp - back_ms) for tp, r in last.items()})
+        return {tp: at.offset for tp, at in found.items() if at is not None}
+
     async def last(self, partitions: Iterable[TopicPartition]) -> Records:
         """The last record of each partition that has one."""
         ends = await self.ends(partitions)

@@ -31,11 +31,16 @@ class _Run:
         return _Run(self.key[chosen], self.rev[chosen], self.value[chosen], self.received[chosen])
 
 
-class Recent:
-    """The readings received in the last `horizon_ms`; older ones are forgotten, and come again as new."""
+MOST_READINGS = 1_000_000
 
-    def __init__(self, horizon_ms: int) -> None:
+
+class Recent:
+    """The readings received in the last `horizon_ms`, at most `most`; older ones are forgotten, and are new again."""
+
+    def __init__(self, horizon_ms: int, most: int = MOST_READINGS) -> None:
         self._horizon_ms = horizon_ms
+        self._most = most
+        self._length = 0
         self._newest = np.zeros(0, np.int64)  # per series: the latest start seen, never forgotten
         self._fresh: deque[_Run] = deque()
         self._runs: list[_Run] = []
@@ -63,6 +68,11 @@ class Recent:
             came = came.rows(~repeated)
         np.maximum.at(self._newest, series, start)
         self._fresh.append(came)
+        self._length += len(came.key)
+        if self._length > self._most:
+            self._length = len(self)
+            if self._length > self._most:
+                self._halve()
         self._forget(int(received[-1]) - self._horizon_ms)
         return repeated, conflict
 
@@ -107,6 +117,15 @@ class Recent:
         while len(self._runs) > 1 and len(self._runs[-2].key) <= 2 * len(self._runs[-1].key):
             newer, older = self._runs.pop(), self._runs.pop()
             self._runs.append(_merge([older, newer]))
+
+    def _halve(self) -> None:
+        """Forget the older half of what is remembered."""
+        received = np.concatenate([run.received for run in (*self._runs, *self._fresh)])
+        self._sort_fresh()
+        cut = int(np.partition(received, len(received) // 2)[len(received) // 2])
+        kept = [run.rows(run.received > cut) for run in self._runs]
+        self._runs = [run for run in kept if len(run.key)]
+        self._length = len(self)
 
     def _forget(self, before_ms: int) -> None:
         while self._fresh and (not len(self._fresh[0].received) or self._fresh[0].received[-1] < before_ms):

@@ -30,7 +30,7 @@ def test_sensors_spread_over_the_partitions() -> None:
 def test_topics_are_listed_by_their_names() -> None:
     assert set(TOPICS) == {
         "readings.raw", "readings.clean", "sensors", "dead-letters", "dead-letters.replayed", "windows", "index",
-        "readings.amended",
+        "readings.amended", "clean.memory",
     }  # fmt: skip
     assert all(name == topic.name for name, topic in TOPICS.items())
 

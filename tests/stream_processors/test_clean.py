@@ -2,6 +2,7 @@
 
 import math
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -121,6 +122,22 @@ def test_what_can_not_be_taken_is_rejected_with_its_row(registry: Registry, raw:
 
 def test_five_minutes_ahead_is_taken(registry: Registry) -> None:
     assert len(clean(new_cleaner(registry), batch(1.0, start=NOW + 300_000)).record.readings) == 1
+
+
+def test_beyond_the_repair_horizon_only_history_is_taken() -> None:
+    """
+    repair_horizon_s 3600      |------ an hour ------| received
+    live                       x o
+    import                     o o
+    """
+    datasets = parse_datasets(shipped_files())
+    datasets["traffic"] = msgspec.structs.replace(datasets["traffic"], repair_horizon_s=3600)
+    cleaner = new_cleaner(Registry(datasets))
+    edge = NOW - 3_600_000
+    live = clean(cleaner, batch(1.0, 2.0, start=[edge - 1, edge], received=NOW))
+    assert (live.record.readings.start.tolist(), [r.reason for r in live.rejects]) == ([edge], ["beyond_repair"])
+    history = batch(1.0, 2.0, start=[edge - 2, edge - 3], received=NOW, origin=Origin.IMPORT)
+    assert len(clean(cleaner, history, 1).record.readings) == 2
 
 
 def test_imports_skip_the_clock_tests(registry: Registry) -> None:

@@ -30,6 +30,8 @@ def chain(raw: int, crc: int = 5) -> Chain:
         (Chain(None, False, None), Log(3, 9, following=3), Begin(2, 3, 0)),
         # retention emptied readings.clean: the group knows
         (Chain(None, True, 8), Log(3, 9, following=8), Begin(7, 8, 0)),
+        (Chain(None, True, 8, epoch=2), Log(3, 9, following=8), Begin(join(2, 7), 8, 2)),
+        (Chain(None, False, 8, epoch=2), Log(0, 9, following=0), Begin(-1, 0, 0)),
         (Chain(None, True, None), Log(3, 9, following=3), Begin(2, 3, 0)),
         # readings.clean was made anew: everything again, for what was not stored is only in readings.raw
         (Chain(None, False, 8), Log(3, 9, following=3), Begin(2, 3, 0)),

@@ -51,3 +51,12 @@ def test_newer_readings_are_not_looked_up() -> None:
     for i in range(100):
         take(recent, [(0, i, 1, 1.0), (1, i, 1, 1.0)], received=i)
     assert recent._runs == []
+
+
+def test_it_is_bounded_and_forgets_the_oldest() -> None:
+    recent = Recent(horizon_ms=10**9, most=1_000)
+    for i in range(5_000):
+        take(recent, [(0, i, 1, 1.0)], received=i)
+        assert len(recent) <= 1_000
+    assert take(recent, [(0, 4_999, 1, 1.0)], 6_000) == ([True], [False])
+    assert take(recent, [(0, 0, 1, 1.0)], 6_000) == ([False], [False])
