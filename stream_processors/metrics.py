@@ -19,6 +19,16 @@ WINDOWS_CLOSED = Counter("cityfeed_windows_closed_total", "Windows stored when t
 WINDOWS_REPAIRED = Counter("cityfeed_windows_repaired_total", "Windows made from stored readings", ["width"])
 WINDOWS_DIRTY = Gauge("cityfeed_windows_dirty_marks", "Closed windows that wait to be made again")
 WINDOWS_LAG = Gauge("cityfeed_windows_lag_records", "Clean records not yet stored")
+WINDOWS_LOG_TIME = Gauge(
+    "cityfeed_windows_log_time_seconds",
+    "Newest stored tick of the partition that is farthest back (Unix time)",
+)
+WINDOWS_WATERMARK = Gauge(
+    "cityfeed_windows_watermark_seconds", "End of the newest stored reading (Unix time); its age is time() less this"
+)
+WINDOWS_REFUSED = Counter(
+    "cityfeed_windows_refused_writes_total", "Writes of former owners that the fence refused: their backends were ended"
+)
 WINDOWS_SKIPPED = Counter("cityfeed_windows_skipped_records_total", "Clean records that were repeats and were skipped")
 LOG_GAPS = Counter(
     "cityfeed_log_gaps_total", "Times that a log had lost records or was another one than before", ["topic", "reason"]
@@ -28,5 +38,5 @@ WINDOWS_FLUSH_S = Histogram(
 )
 INDICES_STORED = Counter("cityfeed_index_rows_total", "Index rows stored or revised", ["index"])
 PUBLISHED = Counter("cityfeed_published_records_total", "Records of published rows that Kafka acknowledged", ["topic"])
-OUTBOX = Gauge("cityfeed_outbox_records", "Records of published rows that wait in the database for Kafka")
+OUTBOX = Gauge("cityfeed_outbox_rows", "Published rows that Kafka does not have yet, at most: numbers have holes")
 DATABASE_UP = Gauge("cityfeed_windows_database_up", "1 when the last try to reach the database went well")

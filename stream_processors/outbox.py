@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,6 +94,12 @@ class Outbox:
     def sent(self) -> dict[int, int]:
         """The last number of each partition that Kafka has acknowledged, with all before it."""
         return {number: part.sent for number, part in self._parts.items()}
+
+    def backlog(self, numbered: Mapping[int, int]) -> int:
+        """At most how many rows Kafka does not have yet, by the last number that each partition has given."""
+        if not self._queue and not any(part.missing for part in self._parts.values()):
+            return 0  # numbers at the end may be of no row
+        return sum(max(0, numbered.get(number, 0) - part.sent) for number, part in self._parts.items())
 
     @property
     def waiting(self) -> int:

@@ -148,6 +148,9 @@ class WindowsRole:
         behind = [max(0, ends.get(part, 0) - p.next_offset) for part, p in self._owner.positions.items()]
         metrics.WINDOWS_LAG.set(sum(behind))
         metrics.WINDOWS_DIRTY.set(len(self._owner.dirty))
+        metrics.OUTBOX.set(self._outbox.backlog({part: p.out_seq for part, p in self._owner.positions.items()}))
+        metrics.WINDOWS_LOG_TIME.set(min(self._owner.ticks.values(), default=0) / 1000)
+        metrics.WINDOWS_WATERMARK.set(max(0, int(self._owner.windows.watermark.max(initial=0))) / 1000)
 
     # -- opening --------------------------------------------------------------------------------------------
 

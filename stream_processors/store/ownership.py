@@ -6,6 +6,7 @@ from typing import Any
 
 from psycopg import errors, sql
 
+from stream_processors import metrics
 from stream_processors.store.database import Database, Position
 
 _LOCK_TIMEOUT_S = 2
@@ -68,10 +69,11 @@ class OwnershipTables(Database):
 
     async def _end(self, owners: Iterable[tuple[int, Any]]) -> None:
         for pid, started in owners:
-            await self._conn.execute(
+            ended = await self._conn.execute(
                 "SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity WHERE pid = %s AND backend_start = %s",
                 [pid, started],
             )
+            metrics.WINDOWS_REFUSED.inc(len(await ended.fetchall()))
 
     async def put_positions(self, positions: Mapping[int, Position]) -> None:
         """Move the positions; inside a transaction, with the data that they stand for."""

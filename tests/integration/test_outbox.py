@@ -192,10 +192,13 @@ async def test_without_kafka_rows_are_stored_and_wait_in_the_table(
     assert process.outbox._bytes < 6_000
     waiting = await process.store.outbox_size([0])
     assert waiting > process.outbox.waiting > 0
+    numbered = {0: process.owner.positions[0].out_seq}
+    assert process.outbox.backlog(numbered) > 0
     async with process.publishing():
         for minute in range(300, 340):
             await process.came(minute)
             await until(lambda: not process.outbox.waiting)
+    assert process.outbox.backlog({0: process.owner.positions[0].out_seq}) == 0
     rows = await asyncio.to_thread(seen, settings)
     assert rows == once(rows)
     assert as_stored(rows) == await every_version(process.store)
