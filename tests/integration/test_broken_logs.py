@@ -180,10 +180,10 @@ def test_readings_clean_made_anew_is_made_again_from_readings_raw(log: Log, more
     log.restart(anew)
     log.append(5)
     log.wait_stored(36 + more)
-    gaps = log.gaps()
-    assert [gap[:3] for gap in gaps] == [("readings.clean", gaps[0][1], 1)]
-    assert gaps[0][1] in ("shorter", "unlike")
-    assert log.stack.query("SELECT log_epoch FROM positions") == [(1,)]
+    # Made again from the same raw records it may be the same log, byte by byte, before windows looks: then nothing is
+    # wrong with it. If windows looks earlier, it is shorter.
+    assert [gap[:3] for gap in log.gaps()] in ([], [("readings.clean", "shorter", 1)])
+    assert log.stack.query("SELECT log_epoch FROM positions") == [(len(log.gaps()),)]
     assert log.stack.query("SELECT max(rev) FROM readings") == [(1,)]
     assert_windows_are_whole(log, 36 + more)
 
