@@ -19,7 +19,7 @@ from stream_processors import metrics
 from stream_processors.outgoing import names_of
 from stream_processors.owner import HOUR_S, Owner, Work, index_marks
 from stream_processors.quality.again import Stretch, changed
-from stream_processors.quality.parameters import NO_CLIMATE, climate, parameters
+from stream_processors.quality.parameters import NO_CLIMATE, Table, climate, parameters
 from stream_processors.repair import as_columns
 from stream_processors.series import Key, SeriesTable
 from stream_processors.store import Store
@@ -70,7 +70,7 @@ async def _amend(
     touched = np.isin((slot << 43) + hour, (marks[0] << 43) + marks[1] // _HOUR_MS)
     tests = loaded["tests"].astype(np.uint32)
     stretch = Stretch(
-        series, loaded["start"], loaded["value"], loaded["flag"], tests, touched, rules.rows[series],
+        series, loaded["start"], loaded["value"], loaded["flag"], tests, touched, rules.table.take(series),
     )  # fmt: skip
     at, flag, tests = changed(stretch, rules.climates)
     if not len(at):
@@ -115,4 +115,6 @@ class _Rules:
             row["climate"] = climates[rule.metric.climatology]
             rows.append(row)
         self.rows: Array = np.concatenate(rows)
+        self.table = Table()
+        self.table.append(self.rows)
         self.climates = np.stack(tables)
