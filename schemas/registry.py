@@ -95,6 +95,10 @@ class Registry:
         """The registered sensors of a dataset."""
         return (sensor for d, sensor in self._of if d == dataset)
 
+    def everything(self) -> Iterator[Registration]:
+        """All registrations."""
+        return (registration for known in self._of.values() for registration in known)
+
     def registrations(self, dataset: str, sensor: str) -> list[Registration]:
         """What is known of a sensor, oldest validity first; empty for an unregistered one."""
         return self._of.get((dataset, sensor), [])

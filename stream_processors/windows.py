@@ -96,14 +96,16 @@ class Windows:
         """After `restore` and `restore_closed`: what came before is closed, the rest is open.
 
         A closed window that has readings has a stored row (or, wide, a mark), so what lies behind the newest row
-        is open; where there is no row at all, a day behind the watermark is taken as open. A window that is made
-        a second time comes out the same and gets no new rev.
+        is open, but no more than a month of it (`lateness_s` may be less now than it was); where there is no row at
+        all, a day behind the watermark is taken as open. A window that is made a second time comes out the same and
+        gets no new rev.
         """
         self._grow()
         limit = self._limit({})
         for i, width_s in enumerate(ALL_S):
             width = width_s * 1000
-            known = np.where(limit > NEVER_MS, (limit - _DAY_MS) // width * width, NEVER_MS)
+            behind_ms = np.where(self._closed_until[:, i] > NEVER_MS, 31 * _DAY_MS, _DAY_MS)
+            known = np.where(limit > NEVER_MS, (limit - behind_ms) // width * width, NEVER_MS)
             self._closed_until[:, i] = np.maximum(self._closed_until[:, i], known)
         self._level()
         for i, width_s in enumerate(ALL_S):
@@ -160,12 +162,13 @@ class Windows:
     def _place(self, rows: Rows, replaced: Rows | None) -> list[Marks]:
         self._grow()
         marks: list[Marks] = []
+        # Whatever the span of a replaced reading is now, it was in the window before.
+        again = np.isin(row_keys(rows), row_keys(replaced)) if replaced is not None and len(replaced) else None
         for width_s in ALL_S:
             eligible = rows.span_ms < width_s * 1000
-            late = eligible & self._late(rows, width_s)
-            changed = late
-            if replaced is not None and len(replaced):  # whatever its span is now, it was in the window before
-                changed = late | (np.isin(row_keys(rows), row_keys(replaced)) & self._late(rows, width_s))
+            is_late = self._late(rows, width_s)
+            late = eligible & is_late
+            changed = late if again is None else late | (again & is_late)
             if changed.any():
                 marks += self._marks(rows.take(changed), width_s)
             in_time = eligible & ~late

@@ -15,7 +15,7 @@ import psycopg
 
 from schemas import wire
 from schemas.errors import PipelineError
-from schemas.registry import Registration, Registry, encode
+from schemas.registry import Registration, Registry
 from schemas.settings import Settings
 from stream_processors import metrics
 from stream_processors.chain import Item
@@ -24,6 +24,7 @@ from stream_processors.flush import flush
 from stream_processors.migrations import migrate
 from stream_processors.outbox import READ_RECORDS, Outbox
 from stream_processors.owner import Owner
+from stream_processors.registering import register
 from stream_processors.reindex import reindex
 from stream_processors.rejudge import rejudge
 from stream_processors.remake import remake
@@ -32,6 +33,8 @@ from stream_processors.windows_start import hold_against_logs
 
 log = logging.getLogger(__name__)
 
+MOST_UNDRAINED = 20
+"""Flushes of a backlog after which marks are drained all the same."""
 _RETRY_S = 0.5
 _AWAY = (psycopg.OperationalError, psycopg.InterfaceError, OSError)  # TimeoutError is an OSError
 _LAST_FLUSH_S = 5.0  # partitions are given up after this even if the database did not take the last flush
@@ -42,6 +45,7 @@ class WindowsRole:
 
     def __init__(self, settings: Settings, registry: Registry) -> None:
         self._settings = settings
+        self._registry = registry
         self._outbox = Outbox(settings)
         self._owner = Owner(settings, registry, self._outbox)
         self._store: Store | None = None
@@ -50,6 +54,7 @@ class WindowsRole:
         self._waiting = False  # for the database, and it was said
         self._pending: list[Item] = []
         self._pending_readings = 0
+        self._undrained = 0  # flushes since marks were drained
         self._room = asyncio.Condition()
         self._lock = asyncio.Lock()  # one flush at a time, none while partitions change hands
         self._registrations: list[Registration] = []
@@ -119,15 +124,22 @@ class WindowsRole:
             assert self._store is not None
             await self._put_registrations(self._store)
             await self._flush(self._store)
-            await rejudge(self._owner, self._store)
-            await remake(self._owner, self._store)
-            await reindex(self._owner, self._store)
+            if self._is_time_to_drain():
+                await rejudge(self._owner, self._store)
+                await remake(self._owner, self._store)
+                await reindex(self._owner, self._store)
             await self._refill(self._store)
         except _AWAY as e:
             log.warning("the database did not take a flush, trying again: %s", str(e).strip())
             await self._disconnect()
             return False
         return True
+
+    def _is_time_to_drain(self) -> bool:
+        """Marks wait while a backlog does, for what it holds would mark the same windows again; but not for ever."""
+        busy = self._pending_readings >= self._settings.windows_flush_readings
+        self._undrained = self._undrained + 1 if busy and self._undrained < MOST_UNDRAINED else 0
+        return self._undrained == 0
 
     async def stop(self) -> None:
         """Store what is pending and close the connection."""
@@ -190,6 +202,7 @@ class WindowsRole:
                 begun = await begin_corrections(self._owner, store)
             if begun:
                 await self._owner.load(store, positions)
+        self._registrations = list(self._registry.everything())  # of partitions that were another's, too
         async with self._room:
             self._keep_pending([item for item in self._pending if item.offset >= positions[item.part].next_offset])
 
@@ -226,20 +239,9 @@ class WindowsRole:
         self._room.notify_all()
 
     async def _put_registrations(self, store: Store) -> None:
-        """Store what came on the topic `sensors`; one that PostgreSQL can't hold is said and passed over."""
+        """Store what came on the topic `sensors`, of sensors in the partitions owned."""
         count = len(self._registrations)
         if not count:
             return
-        rows = {
-            r.key: (r.dataset, r.sensor, r.valid_from, r.valid_to, r.site.lon, r.site.lat, encode(r).decode())
-            for r in self._registrations[:count]
-        }
-        try:
-            await store.put_registrations(list(rows.values()))
-        except psycopg.DataError:
-            for key, row in rows.items():
-                try:
-                    await store.put_registrations([row])
-                except psycopg.DataError as e:
-                    log.error("the registration %s can't be stored and is passed over: %s", key, str(e).strip())
+        await register(self._owner, store, self._registrations[:count])
         del self._registrations[:count]

@@ -347,6 +347,7 @@ COVERED_BY: dict[str, tuple[str, ...]] = {
         "stream_processors/store/indices.py",
     ),
     "tests/integration/test_broken_logs.py": ("stream_processors/log_reader.py", "stream_processors/windows_start.py"),
+    "tests/integration/test_registering.py": ("stream_processors/registering.py",),
     "tests/integration/test_outbox.py": ("stream_processors/outbox.py", "stream_processors/store/outbox.py"),
     "tests/stream_processors/test_faust_contract.py": ("stream_processors/faust_app.py",),
     "tests/stream_processors/test_store.py": (

@@ -50,22 +50,26 @@ class ReadingTables(Database):
         have places.
         """
         n = len(columns["series"])
-        everything = np.ones(n, bool)
-        nothing = np.zeros(n, bool)
+        stored = Stored(*(np.zeros(n, bool) for _ in range(5)))
+        # Amendments have their row already: they would take all others along the long way.
+        again = np.flatnonzero(columns["rev"] > columns["source_rev"])
+        fresh = np.delete(np.arange(n), again) if len(again) else slice(None)
         try:
             async with self._conn.transaction():
-                await self.copy_in("readings", {k: (kind, columns[k]) for k, kind in READINGS.items()})
-            stored = Stored(everything, nothing, nothing, nothing, nothing)
+                await self.copy_in("readings", {k: (kind, columns[k][fresh]) for k, kind in READINGS.items()})
+            stored.new[fresh] = True
         except errors.UniqueViolation:
-            stored = await self._put_compared({name: columns[name] for name in READINGS})
+            again = np.arange(n)
+        if len(again):
+            await self._put_compared({name: columns[name][again] for name in READINGS}, stored, again)
         if "lon" in columns:
             await self._put_places(columns, stored.new | stored.replaced)
         return stored
 
-    async def _put_compared(self, columns: dict[str, Any]) -> Stored:
-        """Compare with what is stored, one occurrence of a key at a time, for a batch may hold several."""
-        n = len(columns["series"])
-        stored = Stored(*(np.zeros(n, bool) for _ in range(5)))
+    async def _put_compared(self, columns: dict[str, Any], stored: Stored, at: Array) -> None:
+        """Compare with what is stored, one occurrence of a key at a time, for a batch may hold several. `at` says where
+        in `stored` the rows belong.
+        """
         for rows in _occurrences(columns["series"], columns["start"]):
             chosen = {name: column[rows] for name, column in columns.items()}
             known = await self._stage(chosen)
@@ -76,9 +80,9 @@ class ReadingTables(Database):
                 await self._to_history(np.flatnonzero(replaces))
             put = ~exists | replaces
             await self.copy_in("readings", {k: (kind, chosen[k][put]) for k, kind in READINGS.items()})
-            stored.new[rows], stored.replaced[rows], stored.amended[rows] = ~exists, replaces, amends
-            stored.conflict[rows], stored.unsure[rows] = conflicts, unsure
-        return stored
+            of = at[rows]
+            stored.new[of], stored.replaced[of], stored.amended[of] = ~exists, replaces, amends
+            stored.conflict[of], stored.unsure[of] = conflicts, unsure
 
     async def _stage(self, columns: dict[str, Any]) -> dict[str, Array]:
         """Those of the rows whose key is stored: columns i (row), and of what is stored `_KNOWN`."""

@@ -45,3 +45,13 @@ class SeriesTables(Database):
             " DO UPDATE SET valid_to = excluded.valid_to, lon = excluded.lon, lat = excluded.lat, body = excluded.body",
             [list(column) for column in zip(*rows, strict=True)],
         )
+
+    async def newest_registrations(self, sensors: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
+        """Of each of these sensors (dataset, sensor) that has one the newest registration, as JSON."""
+        rows = await self._conn.execute(
+            "SELECT DISTINCT ON (dataset, sensor) dataset, sensor, body::text FROM registrations"
+            " WHERE (dataset, sensor) IN (SELECT * FROM unnest(%s::text[], %s::text[]))"
+            " ORDER BY dataset, sensor, valid_from DESC",
+            [[dataset for dataset, _ in sensors], [sensor for _, sensor in sensors]],
+        )
+        return {(dataset, sensor): body.encode() for dataset, sensor, body in await rows.fetchall()}

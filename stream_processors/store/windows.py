@@ -104,3 +104,13 @@ class WindowTables(Database):
             f" WHERE series = s.id AND width_s = {width_s:d} ORDER BY start DESC LIMIT 1) w",
             {"series": "int4", "start": "timestamptz"},
         )
+
+    async def window_starts(self, series: Array, width_s: int) -> dict[str, Array]:
+        """Every window of a width that these series have, or have readings for: columns series, start (epoch ms)."""
+        ids = sql.Literal(series.tolist()).as_string(self._conn)
+        return await self.copy_out(
+            f"SELECT series, time_bucket('{width_s:d} seconds', start) FROM readings"
+            f" WHERE series = ANY({ids}::integer[]) GROUP BY 1, 2 UNION SELECT series, start FROM windows"
+            f" WHERE series = ANY({ids}::integer[]) AND width_s = {width_s:d}",
+            {"series": "int4", "start": "timestamptz"},
+        )

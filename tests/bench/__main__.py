@@ -20,7 +20,7 @@ from rich.table import Table
 from deploy.local.tools import ROOT
 from schemas.settings import Settings
 from tests import servers
-from tests.bench import chain, gateway, indices, live, local, quality, recovery, sensorthings, stream
+from tests.bench import chain, committed, gateway, indices, live, local, quality, recovery, sensorthings, stream
 from tests.bench.figure import Figure
 from tests.service_stack import ServiceStack, port_block, unique_settings
 
@@ -75,6 +75,12 @@ def _live_chain() -> Iterator[Figure]:
         yield from live.chain(stack)
 
 
+def _committed() -> Iterator[Figure]:
+    for measure in (committed.one_hz, committed.five_minutes, committed.backfill, committed.shuffled):
+        with services("gateway") as stack:  # a stack for each: what one leaves must not slow the next
+            yield from measure(stack)
+
+
 FIGURES: dict[str, Callable[[], Iterator[Figure]]] = {
     "gateway": _gateway,
     "chain": _rates,
@@ -86,6 +92,7 @@ FIGURES: dict[str, Callable[[], Iterator[Figure]]] = {
     "indices": indices.measure,
     "recovery": _recovery,
     "quality": quality.measure,
+    "committed": _committed,
     "local": local.measure,
 }
 

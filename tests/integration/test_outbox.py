@@ -65,11 +65,13 @@ class Process:
         await self.owner.load(self.store, await self.store.acquire([0]))
         return self
 
-    async def came(self, *minutes: int, value: float = 1.0, rev: int = 1) -> None:
+    start_ms = T0
+
+    async def came(self, *minutes: int, value: float = 1.0, rev: int = 1, period_s: int = 60) -> None:
         """A clean record of one sensor's readings, flushed; due windows are made again."""
         batch = readings(
             [SENSOR], [("speed", "km/h")], sensor=[0] * len(minutes), value=[value] * len(minutes),
-            start=T0 + np.array(minutes) * MINUTE, period_s=60, received=T0, rev=rev, flag=1,
+            start=T0 + np.array(minutes) * MINUTE, period_s=period_s, received=T0, rev=rev, flag=1,
         )  # fmt: skip
         position = self.owner.positions[0]
         record = Record("clean", batch, 0, (position.raw or 0) + 1, position.raw if position.raw is not None else -1)
