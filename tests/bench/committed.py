@@ -7,7 +7,7 @@ PostgreSQL. The gateway runs for its ticks. A rate counts from the first committ
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import psycopg
@@ -49,13 +49,25 @@ def five_minutes(stack: ServiceStack) -> Iterator[Figure]:
 
 def backfill(stack: ServiceStack) -> Iterator[Figure]:
     """The sample week in its order."""
-    yield _until_drained(stack, "backfill of the sample week", _week(stack.settings, repeats=1, dice=None), 25_000)
+    rate, note = _run(stack, _week(stack.settings, repeats=1, dice=None), repeats=1)
+    yield Figure(
+        "backfill of the sample week", rate, "readings/s committed", target="at least 25,000", met=rate >= 25_000,
+        note=note,
+    )  # fmt: skip
 
 
 def shuffled(stack: ServiceStack) -> Iterator[Figure]:
-    """The sample week, each reading twice, in any order."""
+    """The sample week, each reading twice, in any order: all late, half repeats."""
     batches = _week(stack.settings, repeats=2, dice=random.Random(1))
-    yield _until_drained(stack, "the same week shuffled and doubled, until no mark is left", batches, 10_000)
+    n = sum(len(batch) for _, batch in batches)
+    began = time.monotonic()
+    _, note = _run(stack, batches, repeats=2)
+    stack.wait_until(lambda: _is_drained(stack), "backlog and marks are drained", 600, every_s=0.5)
+    rate = n / (time.monotonic() - began)
+    yield Figure(
+        "the same week shuffled and doubled, until no backlog and no mark is left", rate, "readings/s",
+        target="at least 10,000", met=rate >= 10_000, note=f"from the first record sent; {note}",
+    )  # fmt: skip
 
 
 def _regular(settings: Settings, steps: int, step_s: int, period_s: int) -> Batches:
@@ -107,7 +119,7 @@ def _week(settings: Settings, repeats: int, dice: random.Random | None) -> Batch
 
 
 def _against_copy(stack: ServiceStack, name: str, batches: Batches, wanted: int) -> Iterator[Figure]:
-    rate, note = _run(stack, batches, lambda: True)
+    rate, note = _run(stack, batches, repeats=1)
     reference = asyncio.run(_copy(stack.settings, batches))
     ratio = rate / reference
     yield Figure(
@@ -117,39 +129,36 @@ def _against_copy(stack: ServiceStack, name: str, batches: Batches, wanted: int)
     )  # fmt: skip
 
 
-def _until_drained(stack: ServiceStack, name: str, batches: Batches, wanted: int) -> Figure:
-    n = sum(len(batch) for _, batch in batches)
-    began = time.monotonic()
-    _, note = _run(stack, batches, lambda: stack.query("SELECT count(*) FROM dirty") == [(0,)])
-    rate = n / (time.monotonic() - began)
-    note = f"{n} readings, from the start of both processes until all windows are made; {note}"
-    return Figure(name, rate, "readings/s", target=f"at least {wanted:,}", met=rate >= wanted, note=note)
-
-
-def _run(stack: ServiceStack, batches: Batches, is_done: Callable[[], bool]) -> tuple[float, str]:
+def _run(stack: ServiceStack, batches: Batches, repeats: int) -> tuple[float, str]:
     """Give the records, start both processes; the rate from the first committed readings to the last."""
-    n = sum(len(batch) for _, batch in batches)
+    n = sum(len(batch) for _, batch in batches) // repeats
     asyncio.run(_send(stack.settings, batches))
     stack.start(*PARTS)
-    stack.wait_ready(*PARTS)
-    stack.wait_until(lambda: _taken(stack) > 0, "the first reading", 60)
-    began, before = time.monotonic(), _taken(stack)
-    stack.wait_until(lambda: _taken(stack) >= n, f"{n} readings", 300)
+    stack.wait_until(lambda: _stored(stack) > 0, "the first reading", 60)
+    began, before = time.monotonic(), _stored(stack)
+    stack.wait_until(lambda: _stored(stack) >= n, f"{n} readings", 300)
     took_s = time.monotonic() - began
-    stack.wait_until(is_done, "marks are drained", 300)
-    rows = stack.query("SELECT count(*) FROM readings")[0][0], stack.query("SELECT count(*) FROM windows")[0][0]
+    rows = stack.query("SELECT count(*) FROM windows")[0][0]
     cpu = ", ".join(f"{name} {cpu_s(stack.pid(name)):.0f} s" for name in PARTS)
-    return (n - before) / took_s, f"{rows[0]} readings and {rows[1]} windows stored; CPU {cpu}"
+    return (n - before) / took_s, f"{n} readings and {rows} windows stored; CPU {cpu}"
 
 
-def _taken(stack: ServiceStack) -> int:
-    """Readings that were stored or found to be repeats."""
+def _stored(stack: ServiceStack) -> int:
+    return int(_counters(stack).get("cityfeed_windows_readings_total", 0))
+
+
+def _counters(stack: ServiceStack) -> dict[str, float]:
     try:
-        found = counters(stack.settings.windows_metrics_port), counters(stack.settings.clean_metrics_port)
-    except OSError:  # too busy to answer
-        return 0
-    stored, repeats = "cityfeed_windows_readings_total", "cityfeed_windows_repeats_total"
-    return int(found[0].get(stored, 0) + found[0].get(repeats, 0) + found[1].get("cityfeed_clean_repeats_total", 0))
+        return counters(stack.settings.clean_metrics_port) | counters(stack.settings.windows_metrics_port)
+    except OSError:  # not up yet, or too busy to answer
+        return {}
+
+
+def _is_drained(stack: ServiceStack) -> bool:
+    """Nothing waits in either log, and no mark is left."""
+    now = _counters(stack)
+    lags = [now.get(f"cityfeed_{part}_lag_records", 1.0) for part in PARTS]
+    return sum(lags) < stack.settings.kafka_partitions and stack.query("SELECT count(*) FROM dirty") == [(0,)]
 
 
 async def _send(settings: Settings, batches: Batches) -> None:
