@@ -77,7 +77,7 @@ class MemoryDatabase:
     def _reading(self, row: dict[str, Any]) -> StoredReading:
         return StoredReading(
             (*self._name(row["series"]), row["start"]), row["value"], row["source_rev"], row["rev"], row["flag"],
-            row["period_s"], row["received"], row["part"], row["tests"],
+            row["period_s"], row["received"], row["part"],
         )  # fmt: skip
 
     def windows(self) -> list[StoredWindow]:
@@ -196,12 +196,16 @@ class MemoryStore:
     async def put_registrations(self, rows: Sequence[Any]) -> None:
         await self._call()
 
+    async def newest_registrations(self, sensors: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
+        await self._call()
+        return {}
+
     # -- readings ---------------------------------------------------------------------------------------
 
     async def put_readings(self, columns: Mapping[str, Array]) -> Stored:
         await self._call()
         n = len(columns["series"])
-        stored = Stored(np.zeros(n, bool), np.zeros(n, bool), np.zeros(n, bool))
+        stored = Stored(*(np.zeros(n, bool) for _ in range(5)))
         for rows in reading_tables._occurrences(columns["series"], columns["start"]):
             chosen: dict[str, Any] = {name: columns[name][rows] for name in _READING}
             keys = list(zip(chosen["series"].tolist(), chosen["start"].tolist(), strict=True))
@@ -209,7 +213,7 @@ class MemoryStore:
             known: dict[str, Any] = {"i": np.array(there, np.int64)}
             for name in reading_tables._KNOWN:
                 known[name] = np.array([self._tables.readings[keys[i]][name] for i in there])
-            replaces, conflicts = reading_tables._compare(chosen, known)
+            replaces, amends, conflicts, unsure = reading_tables._compare(chosen, known)
             exists = np.zeros(len(rows), bool)
             exists[there] = True
             for i in np.flatnonzero(~exists | replaces).tolist():
@@ -217,8 +221,27 @@ class MemoryStore:
                     old = self._tables.readings[keys[i]]
                     self._tables.readings_history.append(old | {"known_to": chosen["received"][i].item()})
                 self._tables.readings[keys[i]] = {name: chosen[name][i].item() for name in _READING}
-            stored.new[rows], stored.replaced[rows], stored.conflict[rows] = ~exists, replaces, conflicts
+            stored.new[rows], stored.replaced[rows], stored.amended[rows] = ~exists, replaces, amends
+            stored.conflict[rows], stored.unsure[rows] = conflicts, unsure
         return stored
+
+    async def readings_around(self, series: Array, begin: Array, end: Array, keep: Array) -> dict[str, Array]:
+        await self._call()
+        rows: list[dict[str, Any]] = []
+        for s, low, high, k in zip(series.tolist(), begin.tolist(), end.tolist(), keep.tolist(), strict=True):
+            of = [row for (number, _), row in sorted(self._tables.readings.items()) if number == s]
+            rows += [row for row in of if row["start"] < low][-k - 1 :]
+            rows += [row for row in of if low <= row["start"] < high]
+            rows += [row for row in of if row["start"] >= high][: k + 1]
+        return _columns(rows, tuple(reading_tables._JUDGED))
+
+    async def put_judged(self, columns: Mapping[str, Array]) -> None:
+        await self._call()
+        said = {name: columns[name].tolist() for name in ("flag", "tests", "rev")}
+        for i, key in enumerate(zip(columns["series"].tolist(), columns["start"].tolist(), strict=True)):
+            old = self._tables.readings[key]
+            self._tables.readings_history.append(old | {"known_to": self.now_ms})
+            self._tables.readings[key] = old | {name: values[i] for name, values in said.items()}
 
     async def newest(self, series: Sequence[int]) -> dict[str, Array]:
         await self._call()
