@@ -20,14 +20,15 @@ from stream_processors.outgoing import names_of
 from stream_processors.owner import HOUR_S, Owner, Work, index_marks
 from stream_processors.quality.again import Stretch, changed
 from stream_processors.quality.parameters import NO_CLIMATE, Table, climate, parameters
-from stream_processors.repair import as_columns
+from stream_processors.repair import as_columns, ranges
 from stream_processors.series import Key, SeriesTable
 from stream_processors.store import Store
 from stream_processors.windows import Kind, Marks
 
 Array = npt.NDArray[Any]
 
-MOST_HOURS = 2_000  # judged again in one transaction
+MOST_HOURS = 20_000  # judged again in one transaction
+MOST_READINGS = 500_000  # and about so many readings loaded for them
 _HOUR_MS = HOUR_S * 1000
 
 
@@ -45,15 +46,20 @@ async def rejudge(owner: Owner, store: Store) -> None:
     keys = owner.dirty.due(owner.log_ms(), MOST_HOURS, Kind.JUDGE)
     if not keys:
         return
+    _, slot, _ = as_columns(keys)
+    expected = np.cumsum(HOUR_S // np.maximum(owner.table.columns["rule_span_s"][slot], 1))
+    keys = keys[: max(1, int(np.searchsorted(expected, MOST_READINGS)))]
     async with owner.transaction(store) as work:
         width_s, slot, start = as_columns(keys)
-        rules = _Rules(owner.registry, [owner.table.keys[s] for s in np.unique(slot).tolist()])
-        of = np.searchsorted(np.unique(slot), slot)
-        ids = owner.table.columns["id"][slot]
-        loaded = await store.readings_around(ids, start, start + _HOUR_MS, rules.rows["keep"][of])
+        slots = np.unique(slot)
+        rules = _Rules(owner.registry, [owner.table.keys[s] for s in slots.tolist()])
+        of, begin, end = ranges(slot, start, _HOUR_MS)
+        keep = rules.rows["keep"][np.searchsorted(slots, of)]
+        loaded = await store.readings_around(owner.table.columns["id"][of], begin, end, keep)
         if len(loaded["series"]):
-            await _amend(work, rules, np.unique(slot), _distinct(loaded), (slot, start))
-        await store.drop_marks(Kind.JUDGE, owner.table.columns["part"][slot], ids, width_s, start)
+            await _amend(work, rules, slots, _distinct(loaded), (slot, start))
+        columns = owner.table.columns[slot]
+        await store.drop_marks(Kind.JUDGE, columns["part"], columns["id"], width_s, start)
     owner.dirty.remove(keys)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stream_processors.owner import Owner, Work, count_closed
-from stream_processors.repair import Key, as_columns
+from stream_processors.repair import Key, as_columns, ranges
 from stream_processors.series import Rows
 from stream_processors.store import Store
 from stream_processors.windows import Kind, close_rows, gone_rows
@@ -47,9 +47,8 @@ async def _remake(work: Work, width_s: int, slot: Array, start: Array) -> int:
     table, width = work.owner.table, width_s * 1000
     by = table.columns["weight"][slot]
     weighed = by >= 0
-    load_slot = np.concatenate((slot, by[weighed]))
-    load_start = np.concatenate((start, start[weighed]))
-    stored = await work.store.readings_between(table.columns["id"][load_slot], load_start, load_start + width)
+    load_slot, begin, end = ranges(np.concatenate((slot, by[weighed])), np.concatenate((start, start[weighed])), width)
+    stored = await work.store.readings_between(table.columns["id"][load_slot], begin, end)
     loaded = work.owner.rows(stored)
     wanted = np.isin((loaded.slot << 43) + loaded.start // width * width, (slot << 43) + start)
     eligible = loaded.span_ms < width

@@ -5,8 +5,8 @@ the latest `max_delay_ms` after the first, so that a shuffled backfill does not 
 Pure: the log's time is an argument; the marks are stored by the caller, in the transaction of what made them.
 """
 
+import heapq
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,9 @@ class DirtyMarks:
         return changed
 
     def due(self, log_ms: int, limit: int, kind: int = Kind.WINDOW) -> list[Key]:
-        """At most `limit` marks of a kind that are due at this log time, narrow windows first."""
+        """At most `limit` marks of a kind that are due at this log time: narrow windows first, those of a series
+        together, in the order of time.
+        """
         ready = (
             key
             for key, mark in self.marks.items()
@@ -67,12 +69,22 @@ class DirtyMarks:
                 or log_ms - mark.marked >= self._max_delay_ms
             )
         )
-        return sorted(islice(ready, limit))
+        return heapq.nsmallest(limit, ready)
 
     def remove(self, keys: list[Key]) -> None:
         """These windows were made again."""
         for key in keys:
             self.marks.pop(key, None)
+
+
+def ranges(slot: Array, start: Array, width_ms: int) -> tuple[Array, Array, Array]:
+    """(slot, begin, end) of the stretches that windows of one width make up, given in any order and maybe twice."""
+    keys = np.unique((slot.astype(np.int64) << 43) + start)
+    first = np.ones(len(keys), bool)
+    first[1:] = keys[1:] != keys[:-1] + width_ms
+    last = np.append(first[1:], True)[: len(keys)]
+    at = keys & ((1 << 43) - 1)
+    return keys[first] >> 43, at[first], at[last] + width_ms
 
 
 def as_columns(keys: list[Key]) -> tuple[Array, Array, Array]:

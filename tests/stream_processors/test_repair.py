@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from stream_processors.repair import DirtyMarks, as_columns
+from stream_processors.repair import DirtyMarks, as_columns, ranges
 from stream_processors.windows import Kind, Marks
 
 
@@ -73,3 +73,9 @@ def test_kinds_are_drained_apart() -> None:
     dirty.add(marks(900, 0, at_once=True), 1)
     assert dirty.due(1, 10) == [(0, 900, 0, 0)]
     assert dirty.due(1, 10, Kind.JUDGE) == [(1, 0, 4, 7)]
+
+
+def test_neighbouring_windows_are_one_stretch() -> None:
+    slot, start = np.array([1, 0, 1, 1, 1, 0]), np.array([900, 0, 300, 600, 300, 600])
+    assert [column.tolist() for column in ranges(slot, start, 300)] == [[0, 0, 1], [0, 600, 300], [300, 900, 1200]]
+    assert [len(column) for column in ranges(slot[:0], start[:0], 300)] == [0, 0, 0]
