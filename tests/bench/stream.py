@@ -49,10 +49,11 @@ def raw_records(part: int, seconds: int, start_ms: int = START_MS) -> list[bytes
     names = [("traffic", f"s{part}-{i}") for i in range(each)]
     dice = np.random.default_rng(part)
     seconds_each = PER_RECORD // each
+    base = np.tile(dice.uniform(40, 90, each), seconds_each)  # steady, with a little noise: no spikes, as sensors are
     sensor, offset_ms = np.tile(np.arange(each), seconds_each), np.repeat(np.arange(seconds_each), each) * 1000
     return [
         wire.encode(Record("raw", readings(
-            names, [("speed", "km/h")], sensor=sensor, value=dice.uniform(20, 110, PER_RECORD),
+            names, [("speed", "km/h")], sensor=sensor, value=base + dice.uniform(-1, 1, PER_RECORD),
             start=start_ms + second * 1000 + offset_ms, received=start_ms + (second + seconds_each) * 1000, period_s=1,
         )))
         for second in range(0, seconds, seconds_each)
