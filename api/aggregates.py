@@ -6,10 +6,9 @@ statement. Order: start, then area, sensor and metric; a cursor says after which
 
 import bisect
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -24,6 +23,7 @@ from api.queries.aggregates import Bucket, Member
 from api.rows import AggregateRow
 from api.state import AppState
 from api.times import DAY_MS, EPOCH, FIRST_MS, LAST_MS, as_datetime, rfc3339
+from schemas.errors import RequestError
 from schemas.quantities import QUANTITIES
 from schemas.registry import FOREVER_MS, Registry
 
@@ -90,6 +90,8 @@ def _begin(here: AppState, query: Query, now_ms: int) -> tuple[Start, Key | None
         return paging.begin(here.cursors, asked, query.digest, query.noun.default_range_s(asked), now_ms), None
     try:
         found = msgspec.convert(here.cursors.decode(KIND, asked.cursor), Cursor, builtin_types=(bytes,))
+    except RequestError:
+        return paging.begin(here.cursors, asked, query.digest, query.noun.default_range_s(asked), now_ms), None
     except msgspec.ValidationError as e:
         raise bad_cursor(f"its content is not a page's ({e})") from None
     if found.query != query.digest:
@@ -182,6 +184,21 @@ def _transition(low: datetime, high: datetime, zone: ZoneInfo) -> datetime:
     return high.replace(microsecond=0)
 
 
+async def all_rows(
+    here: AppState,
+    connection: series.Connection,
+    query: Query,
+    kind: type[msgspec.Struct],
+    start: Start,
+    positions: Positions,
+    now_ms: int,
+) -> AsyncIterator[list[msgspec.Struct]]:
+    """All rows of the range, some buckets at a time, on a connection of their own."""
+    buckets = await _buckets(connection, query, start, None)
+    async for _, rows in _rows(here, connection, query, buckets, positions, now_ms):
+        yield _of_kind(kind, [row for _, row in rows], query, here)
+
+
 async def _rows(
     here: AppState,
     connection: series.Connection,
@@ -189,7 +206,7 @@ async def _rows(
     buckets: Iterator[Bucket],
     positions: Positions,
     now_ms: int,
-) -> Any:
+) -> AsyncIterator[tuple[list[Bucket], list[tuple[Key, AggregateRow]]]]:
     """(buckets, their rows with keys) a statement at a time."""
     asked, dataset = query.asked, query.dataset.id
     registry = await series.stored_registry(connection, query.dataset)

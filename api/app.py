@@ -24,7 +24,7 @@ from api.live.log import Log
 from api.live.play import Player
 from api.live.tail import Tail
 from api.metrics import Measured
-from api.queries.pool import make_pool
+from api.queries.pool import exports_pool, make_pool
 from api.routes import ROUTERS
 from api.sensorthings.reader import Reader
 from api.state import AppState, wall_clock_ms
@@ -55,7 +55,8 @@ def make_app(settings: Settings, now_ms: Callable[[], int] = wall_clock_ms) -> F
     catch_up = CatchUp(hub, pool, log)
     player = Player(hub, pool, log, catch_up)
     app.state.cityfeed = AppState(
-        settings, city, known, pool, latest, hub, cursors, CatalogFacts(), player.play, now_ms
+        settings, city, known, pool, latest, hub, cursors, CatalogFacts(), player.play,
+        exports_pool(settings), now_ms,
     )  # fmt: skip
     app.state.catch_up = catch_up
     app.state.sensorthings = Reader(pool, city.datasets, cursors, settings.page_limit_max)
@@ -82,10 +83,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state: AppState = app.state.cityfeed
     tail: Tail = app.state.tail
     await state.pool.open(wait=False)
+    await state.exports.open(wait=False)
     try:
         await tail.start(state.pool)
         yield
     finally:
         await tail.stop()
         await app.state.catch_up.stop()
+        await state.stop_proving()
+        await state.exports.close(timeout=2.0)
         await state.pool.close(timeout=2.0)

@@ -28,6 +28,7 @@ ORIGINS: dict[int, str] = {int(origin): origin.name.lower() for origin in Origin
 class Batch:
     """n rows of a dataset's history as the database gave them: `rows` has the column `series` and the table's, times
     in epoch ms; `names` are (sensor, metric, unit) by series; `place` the (n, 2) lon and lat, NaN without one.
+    `made` are rows that are made already.
     """
 
     dataset: str
@@ -36,9 +37,10 @@ class Batch:
     width: str = ""
     width_s: int = 0
     place: Array | None = None
+    made: list[msgspec.Struct] | None = None
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.rows if self.made is None else self.made)
 
     @cached_property
     def _series(self) -> tuple[list[int], Array]:
@@ -199,6 +201,8 @@ def kind_of(row: type[msgspec.Struct], fields: tuple[str, ...]) -> type[msgspec.
 
 def structs(kind: type[msgspec.Struct], columns: dict[str, Column], batch: Batch) -> list[msgspec.Struct]:
     """A batch as rows of a kind; a column at a time, for a page has up to 10,000."""
+    if batch.made is not None:
+        return batch.made
     return list(map(kind, *(columns[name].as_list(batch) for name in kind.__struct_encode_fields__)))
 
 
@@ -206,5 +210,7 @@ def table(kind: type[msgspec.Struct], columns: dict[str, Column], batch: Batch) 
     """A batch as an Arrow table."""
     import pyarrow as pa
 
+    if batch.made is not None:
+        return arrow.table(kind, batch.made)
     schema = arrow.schema(kind)
     return pa.table([columns[f.name].as_arrow(batch, f.type) for f in schema], schema=schema)

@@ -2,6 +2,9 @@
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+HEAD = "cityfeed.head"
+"""In the scope of a HEAD: what is costly and has no body may be left out."""
+
 
 class Head:
     """Middleware: a HEAD is answered by the GET, headers and length unchanged."""
@@ -19,4 +22,4 @@ class Head:
                 message = {**message, "body": b""}
             await send(message)
 
-        await self._app({**scope, "method": "GET"}, receive, bodiless)
+        await self._app({**scope, "method": "GET", HEAD: True}, receive, bodiless)

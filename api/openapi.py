@@ -15,6 +15,7 @@ from api.problems import MEDIA_TYPE, PROBLEMS, Problem
 from api.rows import (
     AggregateRow,
     DatasetRow,
+    ExportStatus,
     IndexMeta,
     IndexRow,
     LatestIndexRow,
@@ -110,6 +111,11 @@ OPERATIONS: dict[str, Operation] = {
         ("from", "to", "sensor", "metric", *_PAGE), _TABLE, QualityRow, RangeMeta, examples.QUALITY,
         examples.QUALITY_META, _HISTORY_REFUSED,
     ),
+    "export": Operation(
+        ("of", "width", *_HISTORY, "flag", "origin", "agg", "group", "tz", *_STATE, "format"), _ALL, ReadingRow,
+        RangeMeta, examples.READING, examples.HISTORY_META, (*_HISTORY_REFUSED, "too-many-exports"),
+        (WindowRow, AggregateRow),
+    ),
 }  # fmt: skip
 
 _REF = "#/components/schemas/{name}"
@@ -147,6 +153,7 @@ def document(app: FastAPI, settings: Settings) -> dict[str, Any]:
             {"name": "catalog", "description": "What there is, for those who harvest catalogs."},
             {"name": "indices", "description": "Air quality indices, with advice."},
             {"name": "traffic", "description": "Measures of road sections."},
+            {"name": "exports", "description": "Whole answers as files, proven complete."},
             {"name": "live", "description": "The websocket feed."},
             {"name": "operations", "description": "For those who run it."},
         ],
@@ -154,7 +161,7 @@ def document(app: FastAPI, settings: Settings) -> dict[str, Any]:
     kinds = (
         {row for operation in OPERATIONS.values() for row in (operation.row, *operation.other_rows)}
         | {o.meta for o in OPERATIONS.values()}
-        | {Problem}
+        | {Problem, ExportStatus}
     )
     _, components = msgspec.json.schema_components(sorted(kinds, key=lambda k: k.__name__), ref_template=_REF)
     made.setdefault("components", {}).setdefault("schemas", {}).update(components)
@@ -177,6 +184,14 @@ def _responses(operation: Operation) -> dict[str, Any]:
 
 
 def _parameter(name: str, operation: Operation) -> dict[str, Any]:
+    made = parameter(name)
+    if name == "format":
+        made["schema"] |= {"enum": list(operation.formats), "default": operation.formats[0]}
+    return made
+
+
+def parameter(name: str) -> dict[str, Any]:
+    """A query parameter as the document describes it."""
     parameter = PARAMETERS[name]
     made: dict[str, Any] = {
         "name": name,
@@ -187,8 +202,6 @@ def _parameter(name: str, operation: Operation) -> dict[str, Any]:
     }
     if parameter.repeats:
         made |= {"style": "form", "explode": True}
-    if name == "format":
-        made["schema"] |= {"enum": list(operation.formats), "default": operation.formats[0]}
     if parameter.example is not None:
         made["example"] = parameter.example
     return made
@@ -324,6 +337,10 @@ EXAMPLE_PROBLEMS: dict[str, Problem] = {
     "not-acceptable": Problem(
         "/problems/not-acceptable", "Not acceptable", 406,
         "Accept: image/png leaves nothing that can be written here.", None, "Accept one of application/json, text/csv",
+    ),
+    "too-many-exports": Problem(
+        "/problems/too-many-exports", "Too many exports at once", 503,
+        "4 exports are being written, as many as can be at a time.", None, "Ask again in 5 s.",
     ),
     "database-unavailable": Problem(
         "/problems/database-unavailable", "The database is not available", 503,

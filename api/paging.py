@@ -94,6 +94,11 @@ def cursor_after(cursors: Cursors, query: bytes, start: Start, positions: Positi
     return cursors.encode_feed(Cursor(at, page=Page(query, start.from_ms, start.to_ms, after)))
 
 
+def end_cursor(cursors: Cursors, positions: Positions) -> str:
+    """The cursor of what was stored at these positions: the live feed goes on from it, and pages show its state."""
+    return cursors.encode_feed(Cursor({"readings": positions.readings, PUBLISHED: positions.windows}))
+
+
 def key_of(cursors: Cursors, asked: Asked, kind: str, query: bytes) -> list[str] | None:
     """For lists in memory: the key of the last row before this page, None for the first page.
 

@@ -77,6 +77,8 @@ class Asked:
     category: str = ""
     department: str = ""
     data_type: str = ""
+    of: str = "readings"
+    after_row: int | None = None
 
 
 @dataclass(frozen=True)
@@ -188,6 +190,14 @@ def _gaps(text: str) -> bool:
     return GAPS[text]
 
 
+def _row(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or len(text) > 15:
+        raise ValueError(f"{text!r} is not a whole number from 0 up")
+    return int(text)
+
+
+HISTORY = ("readings", "windows")
+"""What can be exported; `history.NOUNS` says how."""
 AGGREGATES = ("n", "n_expected", "coverage", "mean", "min", "max", "std", "p50", "p95", "first", "last", "complete")
 GROUPS = ("sensor", "metric", "area")
 GAPS = {"show": True, "hide": False}
@@ -311,6 +321,16 @@ PARAMETERS: dict[str, Parameter] = {
             "lang", "lang", _lang, "Language of category and advice.",
             {"type": "string", "enum": list(LANGUAGES), "default": "en"}, "en",
             "lang is one of " + ", ".join(LANGUAGES),
+        ),
+        Parameter(
+            "of", "of", _one_of("kind of history", HISTORY), "What is exported; the other parameters are those of its "
+            "own address, without `limit` and `cursor`.",
+            {"type": "string", "enum": list(HISTORY), "default": "readings"}, "readings",
+            "of is one of " + ", ".join(HISTORY),
+        ),
+        Parameter(
+            "after_row", "after_row", _row, "Not the state but the bytes that follow this row; 0 is the whole file.",
+            {"type": "integer", "minimum": 0}, None, "after_row=0, or the number of rows that arrived whole.",
         ),
         Parameter(
             "limit", "limit", _limit, "Most rows of a page.", {"type": "integer", "minimum": 1}, 100, "limit=1000",

@@ -31,6 +31,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "bad-cursor": (400, "The cursor was not made by this server, or for other parameters."),
     "unknown-dataset": (404, "There is no such dataset; `remedy` lists those there are."),
     "unknown-sensor": (404, "The dataset has no such sensor: neither registered nor heard of."),
+    "unknown-export": (404, "There is no such export, or it is older than exports are kept."),
     "not-found": (404, "There is nothing at this address."),
     "method-not-allowed": (405, "This address is read-only: GET, HEAD and OPTIONS."),
     "not-acceptable": (406, "None of the media types in Accept can be written here."),
@@ -38,6 +39,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "not-implemented": (501, "An option of OData that SensorThings does not ask for."),
     "bad-request": (400, "The request can't be understood."),
     "database-unavailable": (503, "History can't be read at the moment; latest values and the live feed go on."),
+    "too-many-exports": (503, "As many exports are written as can be at a time; `Retry-After` says when to ask again."),
     "too-slow": (503, "The query took too long and was stopped; a shorter range or fewer sensors will answer."),
     "internal-error": (500, "A mistake of ours; it is in the server's log."),
 }

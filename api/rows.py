@@ -409,6 +409,39 @@ class DatasetRow(msgspec.Struct, frozen=True):
     links: Annotated[dict[str, str], Meta(description="Where its data is.")]
 
 
+class ExportStatus(msgspec.Struct, frozen=True, rename={"from_": "from"}):
+    """An export: what it is of, how far it has come and, once it is complete, its proof."""
+
+    id: Annotated[str, Meta(examples=["5f0c1f6fd9c94c1a8f7d6e3b2a190817"])]
+    dataset: DatasetId
+    of: Annotated[str, Meta(examples=["readings"])]
+    format: Annotated[str, Meta(examples=["csv"])]
+    query: Annotated[list[str], Meta(description="The parameters that were asked, name=value.")]
+    from_: Annotated[Moment, Meta(description="Start of the range, inclusive.")]
+    to: Annotated[Moment, Meta(description="End of the range, exclusive.")]
+    state: Annotated[
+        str,
+        Meta(
+            description="`running`; `broken`: it stopped before its end and can go on; `proving`: a resumed one came "
+            "to its end and is made once more for its digest; `complete`.",
+            extra_json_schema={"enum": ["running", "broken", "proving", "complete"]},
+        ),
+    ]
+    taken: Annotated[Moment, Meta(description="The moment whose state it shows.")]
+    updated: Moment
+    rows: Annotated[int, Meta(description="Rows so far; of a complete one all.")]
+    bytes: Annotated[int | None, Meta(description="Of the whole file, uncompressed; null until it is complete.")]
+    sha256: Annotated[str | None, Meta(description="Of the whole file, uncompressed; null until it is complete.")]
+    positions: Annotated[
+        dict[str, dict[str, int]],
+        Meta(description="How far each partition was stored: `readings` by position, `windows` by out_seq."),
+    ]
+    cursor: Annotated[str, Meta(description="The live feed goes on from here without a gap.")]
+    licence: str
+    attribution: str
+    links: Annotated[dict[str, str], Meta(description="`data` gives the same file again.")]
+
+
 class RangeMeta(msgspec.Struct, frozen=True, rename={"from_": "from"}):
     """What a page of history covers."""
 

@@ -1,8 +1,11 @@
 """What every request may use, made once at start."""
 
+import asyncio
+import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
 
 from fastapi import Request
 
@@ -20,6 +23,8 @@ from schemas.errors import RequestError
 from schemas.registry import Registry
 from schemas.settings import Settings
 from schemas.units import canonical_unit
+
+log = logging.getLogger(__name__)
 
 
 def wall_clock_ms() -> int:
@@ -40,7 +45,9 @@ class AppState:
     cursors: Cursors
     measured: CatalogFacts
     play: Callable[[Member, Play], None]
+    exports: Pool
     now_ms: Callable[[], int] = wall_clock_ms
+    _proving: set[asyncio.Task[None]] = field(default_factory=set)
 
     def dataset(self, name: str) -> Dataset:
         """A dataset by its id. Raises `RequestError` 404, which names those there are."""
@@ -52,6 +59,23 @@ class AppState:
             f"There is no dataset {name!r}." + (f" Did you mean {meant!r}?" if meant else ""),
             "dataset", "Datasets: " + ", ".join(sorted(self.city.datasets)),
         )  # fmt: skip
+
+    def prove(self, task: Coroutine[Any, Any, None]) -> None:
+        """Let an export be made once more in the background."""
+        started = asyncio.ensure_future(task)
+        self._proving.add(started)
+        started.add_done_callback(self._proven)
+
+    def _proven(self, task: asyncio.Task[None]) -> None:
+        self._proving.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.warning("an export could not be proven: %s", error)
+
+    async def stop_proving(self) -> None:
+        """End what goes on in the background."""
+        for task in list(self._proving):
+            task.cancel()
+        await asyncio.gather(*self._proving, return_exceptions=True)
 
     def metrics_by_sensor(self, dataset: str) -> dict[str, set[str]]:
         """Every sensor of a dataset, registered or heard of, with the metrics registered or heard."""

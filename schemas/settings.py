@@ -146,6 +146,13 @@ class Settings:
     api_public_url: str = _setting("", "The API's address as the world sees it; empty: as asked.")
     page_limit_default: int = _setting(1_000, "Rows of a page where none is asked for.", "rows", 1)
     page_limit_max: int = _setting(10_000, "Most rows of a page.", "rows", 1)
+    exports_at_once: int = _setting(
+        4, "Exports that one API process writes at a time; more are asked to come again.", "", 1, 64
+    )
+    export_stall_s: int = _setting(
+        60, "An export whose client takes nothing for so long is cut; it can go on later.", "s", 1
+    )
+    export_keep_days: int = _setting(30, "How long an export can be proven and resumed.", "days", 1)
     cursor_key: Secret = _setting(
         Secret(""), "Key that signs cursors, shared by all API processes; empty: made once in the state folder."
     )

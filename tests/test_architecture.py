@@ -375,6 +375,10 @@ COVERED_BY: dict[str, tuple[str, ...]] = {
         "api/queries/pool.py", "api/queries/readings.py", "api/queries/series.py", "api/queries/windows.py",
         "api/routes/history.py", "api/state.py",
     ),
+    "tests/integration/test_exports.py": (
+        "api/exports/answer.py", "api/exports/exports.py", "api/exports/rows.py", "api/queries/copies.py",
+        "api/queries/exports.py", "api/routes/exports.py",
+    ),
     "tests/integration/test_grammar.py": (  # compared with polars over the same rows
         "api/aggregates.py", "api/history.py", "api/queries/aggregates.py",
     ),

@@ -10,7 +10,7 @@ from psycopg.rows import class_row
 from api.paging import Key, Positions, Start
 from api.queries import pages
 from api.queries.pages import Filter
-from api.queries.readings import READINGS, STORED
+from api.queries.readings import READINGS
 from api.times import DAY_MS, FIRST_MS, LAST_MS, as_datetime
 
 Connection = psycopg.AsyncConnection[Any]
@@ -60,8 +60,26 @@ class Aggregated:
     last: float | None
 
 
-# The weight is the counted value of the weighing series at the same start, as when a window closes.
-_QUERY = """
+_COUNTED = "r.flag IN (1, 2, 3) AND r.value NOT IN ('NaN', 'Infinity', '-Infinity')"
+
+_UNWEIGHTED = "SELECT *, NULL::float8 AS weight FROM reading"
+
+# The weight is the counted value of the weighing series at the same start, as when a window closes. Found by sorting:
+# a join could be planned as one over all pairs, for nobody knows how many rows there will be.
+_WEIGHTED = f"""
+    SELECT * FROM (
+        SELECT *, max(value) FILTER (WHERE weighs) OVER (PARTITION BY bucket, weigher, start) AS weight
+        FROM (
+            SELECT *, false AS weighs FROM reading
+            UNION ALL
+            SELECT pair.bucket, NULL, NULL, NULL, pair.id, r.start, r.value, NULL, NULL, true
+            FROM (SELECT bucket, weigher AS id, min(lo) AS lo, max(hi) AS hi, NULL::boolean AS mobile
+                  FROM pair WHERE weigher IS NOT NULL GROUP BY bucket, weigher) AS pair
+            CROSS JOIN LATERAL ({{everything}}) AS r WHERE {_COUNTED}
+        ) AS everything
+    ) AS weighed WHERE NOT weighs"""
+
+_QUERY = f"""
 WITH pair AS (
     SELECT bucket.i AS bucket, bucket.hi AS closes, member.*,
            greatest(bucket.lo, member.since) AS lo, least(bucket.hi, member.until) AS hi
@@ -71,19 +89,15 @@ WITH pair AS (
          AS member(id, grp, since, until, mobile, period_s, span_s, weigher)
       ON member.since < bucket.hi AND member.until > bucket.lo
 ), reading AS (
-    SELECT pair.bucket, pair.closes, pair.grp, pair.id, r.start, r.value,
-           r.flag IN (1, 2, 3) AND r.value NOT IN ('NaN', 'Infinity', '-Infinity') AS counted,
-           CASE WHEN r.period_s > 0 AND r.period_s <> pair.period_s THEN r.period_s ELSE pair.span_s END AS span_s,
-           CASE WHEN pair.weigher IS NOT NULL THEN
-               (SELECT w.value FROM readings w WHERE w.series = pair.weigher AND w.start = r.start
-                AND w.start >= %(lowest)s AND w.start < %(highest)s AND w.flag IN (1, 2, 3)
-                AND w.value NOT IN ('NaN', 'Infinity', '-Infinity') AND {stored}) END AS weight
-    FROM pair CROSS JOIN LATERAL ({branches}) AS r
+    SELECT pair.bucket, pair.closes, pair.grp, pair.id, pair.weigher, r.start, r.value, {_COUNTED} AS counted,
+           CASE WHEN r.period_s > 0 AND r.period_s <> pair.period_s THEN r.period_s ELSE pair.span_s END AS span_s
+    FROM pair CROSS JOIN LATERAL ({{branches}}) AS r
+), weighted AS ({{weighted}}
 ), timed AS (
     SELECT *, lead(start) OVER (PARTITION BY bucket, grp, id, counted ORDER BY start) AS following,
            max(span_s) OVER (PARTITION BY bucket, grp, id) AS longest_s,
            row_number() OVER (PARTITION BY bucket, grp, id ORDER BY start) = 1 AS once
-    FROM reading
+    FROM weighted
 ), grouped AS (
     SELECT bucket, grp, max(closes) AS closes, count(*) FILTER (WHERE once) AS sensors,
            count(*) FILTER (WHERE counted) AS n,
@@ -115,7 +129,10 @@ async def read(
     connection: Connection, chosen: Filter, buckets: Sequence[Bucket], members: Sequence[Member], at: Positions
 ) -> list[Aggregated]:
     """The groups that have readings in the buckets."""
-    query = _QUERY.format(branches=READINGS.branches(chosen), stored=STORED.format(row="w"))
+    branches = READINGS.branches(chosen)
+    weighs = any(m.weigher is not None for m in members)
+    weighted = _WEIGHTED.replace("{everything}", branches) if weighs else _UNWEIGHTED
+    query = _QUERY.replace("{branches}", branches).replace("{weighted}", weighted)
     lowest_ms, highest_ms = buckets[0].lo_ms, min(buckets[-1].hi_ms, LAST_MS - 1)
     days = range(lowest_ms // DAY_MS, -(-highest_ms // DAY_MS))
     parameters = (

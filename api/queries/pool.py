@@ -17,13 +17,22 @@ STATEMENT_TIMEOUT_MS = 20_000
 
 def make_pool(settings: Settings) -> Pool:
     """A pool that is still closed; opening it does not need the database to be there."""
+    return _pool(settings, "api", 1, 4, STATEMENT_TIMEOUT_MS, 64)
+
+
+def exports_pool(settings: Settings) -> Pool:
+    """The connections of exports: as many as may be written at once, and a statement may take as long as its client."""
+    return _pool(settings, "api exports", 0, settings.exports_at_once, 0, 16)
+
+
+def _pool(settings: Settings, name: str, least: int, most: int, timeout_ms: int, waiting: int) -> Pool:
 
     async def configure(connection: psycopg.AsyncConnection[Any]) -> None:
         await connection.execute(
             sql.SQL(
                 "SET search_path TO {}, public; SET default_transaction_read_only TO on; "
                 "SET statement_timeout TO {}; SET TimeZone TO 'UTC'; SET jit TO off"
-            ).format(sql.Identifier(settings.database_schema), sql.Literal(STATEMENT_TIMEOUT_MS))
+            ).format(sql.Identifier(settings.database_schema), sql.Literal(timeout_ms))
         )  # fmt: skip
 
     return psycopg_pool.AsyncConnectionPool(
@@ -32,15 +41,15 @@ def make_pool(settings: Settings) -> Pool:
         kwargs={
             "autocommit": True, "prepare_threshold": None, "application_name": "cityfeed api", "connect_timeout": 2,
         },
-        min_size=1,
-        max_size=4,
+        min_size=least,
+        max_size=most,
         open=False,
         timeout=WAIT_S,
         reconnect_timeout=RECONNECT_S,
-        max_waiting=64,
+        max_waiting=waiting,
         configure=configure,
         check=psycopg_pool.AsyncConnectionPool.check_connection,
-        name="api",
+        name=name,
     )  # fmt: skip
 
 

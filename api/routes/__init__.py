@@ -2,11 +2,12 @@
 
 from fastapi import APIRouter
 
-from api.routes import catalog, datasets, history, indices, latest, measures, operations, quality, sensors
+from api.routes import catalog, datasets, exports, history, indices, latest, measures, operations, quality, sensors
 
 ROUTERS: tuple[APIRouter, ...] = (
     operations.router,
     catalog.router,
+    exports.router,
     datasets.router,
     sensors.router,
     latest.router,

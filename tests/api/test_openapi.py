@@ -25,6 +25,7 @@ PATHS = {
     "windows": "/v1/{dataset}/windows",
     "index": "/v1/{dataset}/index",
     "measures": "/v1/{dataset}/measures",
+    "export": "/v1/{dataset}/export",
 }
 
 
@@ -121,7 +122,7 @@ def test_problems_are_described(document: dict[str, Any], noun: str) -> None:
     responses = document["paths"][PATHS[noun]]["get"]["responses"]
     assert {"400", "406", "default"} <= set(responses)
     assert ("404" in responses) is (noun != "datasets")
-    assert ("503" in responses) is (noun in ("readings", "windows", "index", "measures"))
+    assert ("503" in responses) is (noun in ("readings", "windows", "index", "measures", "export"))
     for status, response in responses.items():
         if status in ("200", "304"):
             continue

@@ -1,0 +1,142 @@
+"""The rows of an export, piece by piece: days in order, as stored at the export's positions.
+
+So rows and bytes of an export are the same whenever and wherever they are made: a broken one goes on in another
+process, after late data came and rows were revised.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+
+from api import aggregates, columns, history
+from api.formats import FORMATS
+from api.history import Query
+from api.paging import Positions, Start
+from api.queries import copies, exports, pages
+from api.queries.exports import Export
+from api.queries.pages import Connection, Filter
+from api.state import AppState
+from api.streams import Sheet
+
+ROWS_PER_PIECE = 4_000  # of formats that Python writes: what the event loop does at a time
+
+
+_NO_ROWS = np.zeros(0, [("series", "i4")])
+
+
+@dataclass
+class Made:
+    """How far an export is: rows of all before, and of each statement's first day the rows before it."""
+
+    rows: int = 0
+    steps: list[tuple[int, int]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Source:
+    """All that the rows of an export depend on."""
+
+    here: AppState
+    query: Query
+    kind: type[msgspec.Struct]
+    export: Export
+    chosen: Filter
+    sheet: Sheet
+
+    @property
+    def start(self) -> Start:
+        return Start(self.export.from_ms, self.export.to_ms)
+
+    @property
+    def positions(self) -> Positions:
+        return Positions(self.export.positions["readings"], self.export.positions["windows"])
+
+    @property
+    def written_by_database(self) -> bool:
+        """Whether the bytes come from the database as they are."""
+        return self.export.format == "csv" and not self.query.grouped
+
+
+async def pieces(source: Source, connection: Connection, made: Made, after_row: int = 0) -> AsyncIterator[bytes]:
+    """The bytes that follow row `after_row`; of 0 all, with what stands before the first row. `made` is kept up to
+    date: its `steps` may be those known of an earlier run.
+    """
+    stream = FORMATS[source.export.format].stream(source.sheet)
+    opening = stream.begin()
+    if after_row == 0:
+        yield opening
+    elif hasattr(stream, "skip"):
+        stream.skip()
+    if source.query.grouped:
+        async for batch in _grouped(source, connection, after_row):
+            yield stream.rows(batch)
+            made.rows += len(batch)
+    else:
+        async for piece, n in _stored(source, connection, stream.rows, made, after_row):
+            made.rows += n
+            yield piece
+    yield stream.end()
+
+
+async def _stored(
+    source: Source, connection: Connection, write: Callable[[columns.Batch], bytes], made: Made, after_row: int
+) -> AsyncIterator[tuple[bytes, int]]:
+    table, chosen = source.query.noun.table, source.chosen
+    if not chosen.series:
+        return
+    each = pages.days_per_statement(len(chosen.series))
+    days = await pages.days_of(connection, table, chosen, source.start, each)
+    parameters = pages.parameters_of(chosen, source.start, source.positions)
+    days, made.rows = _from_step(days, made.steps, after_row)
+    for some in pages.spans(days, each):
+        bounds = parameters | pages.bounds_of(some) | {"limit": None, "offset": 0}
+        if made.rows < after_row:
+            n = await exports.count(connection, pages.select(table, chosen, "r.start"), bounds)
+            if made.rows + n <= after_row:
+                made.rows += n
+                continue
+            bounds["offset"] = after_row - made.rows
+            made.rows = after_row
+        elif not made.steps or made.steps[-1][0] < some[0]:
+            made.steps.append((some[0], made.rows))
+        if source.written_by_database:
+            outputs = [source.query.columns[name].sql for name in source.kind.__struct_encode_fields__]
+            query = pages.statement(table, chosen, outputs, "FORMAT csv")
+            async for text, n in copies.text(connection, query, bounds):
+                yield text, n
+        else:
+            query = pages.statement(table, chosen, *pages.binary(table))
+            async for body in copies.binary(connection, query, bounds):
+                rows = pages.decode_rows(body, table)
+                for i in range(0, len(rows), ROWS_PER_PIECE):
+                    batch = await _batch(source, rows[i : i + ROWS_PER_PIECE])
+                    yield write(batch), len(batch)
+
+
+def _from_step(days: Sequence[int], steps: Sequence[tuple[int, int]], after_row: int) -> tuple[Sequence[int], int]:
+    """The days from the last known step that is not behind `after_row`, and the rows before them."""
+    known = [(day, rows) for day, rows in steps if rows <= after_row]
+    if not known or after_row == 0:
+        return days, 0
+    return [day for day in days if day >= known[-1][0]], known[-1][1]
+
+
+async def _batch(source: Source, rows: pages.Rows) -> columns.Batch:
+    if source.export.format == "geojson":
+        async with source.here.pool.connection() as other:
+            return await history.batch(source.here, other, source.query, rows, True)
+    names = {s.id: (s.sensor, s.metric, s.unit) for s in source.chosen.series}
+    return columns.Batch(source.export.dataset, rows, names, source.query.width, source.chosen.width_s)
+
+
+async def _grouped(source: Source, connection: Connection, after_row: int) -> AsyncIterator[columns.Batch]:
+    rows = 0
+    async for made in aggregates.all_rows(
+        source.here, connection, source.query, source.kind, source.start, source.positions, source.export.taken_ms
+    ):
+        skipped = max(0, min(len(made), after_row - rows))
+        rows += len(made)
+        if made[skipped:]:
+            yield columns.Batch(source.export.dataset, _NO_ROWS, {}, made=made[skipped:])

@@ -1,0 +1,95 @@
+"""COPY out of the database in pieces of many rows.
+
+psycopg hands a row at a time through its async machinery; here a loop takes what has arrived, some microseconds a
+hundred rows. One of two places that use libpq's calls; the contract is in tests/integration/test_exports.py.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import psycopg
+from psycopg import pq
+
+from api.queries.pages import SIGNATURE, TRAILER
+
+Connection = psycopg.AsyncConnection[Any]
+
+PIECE_BYTES = 128 * 1024
+_GATHER_S = 0.001  # between two looks at the socket: PostgreSQL sends 8 KB at a time
+
+
+async def text(connection: Connection, query: str, parameters: Mapping[str, Any]) -> AsyncIterator[tuple[bytes, int]]:
+    """(bytes, rows) of a COPY in a text format without a header."""
+    async with connection.cursor() as cursor, cursor.copy(query.encode(), parameters):
+        async for piece in _pieces(connection):
+            yield b"".join(piece), len(piece)
+
+
+async def binary(connection: Connection, query: str, parameters: Mapping[str, Any]) -> AsyncIterator[bytes]:
+    """The rows of a binary COPY, without its signature and trailer."""
+    async with connection.cursor() as cursor, cursor.copy(query.encode(), parameters):
+        first = True
+        async for piece in _pieces(connection):
+            body = b"".join(piece[:-1]) if bytes(piece[-1]) == TRAILER else b"".join(piece)
+            if first:
+                body, first = body[len(SIGNATURE) :].removesuffix(TRAILER if len(piece) == 1 else b""), False
+            if body:
+                yield body
+
+
+async def _pieces(connection: Connection) -> AsyncIterator[list[Any]]:
+    """What the server sends, many messages at a time; the first ones as soon as they are there."""
+    copied = connection.pgconn
+    rows: list[Any] = []
+    size, first = 0, True
+    while True:
+        length, data = copied.get_copy_data(1)
+        if length > 0:
+            rows.append(data)
+            size += length
+            if size < PIECE_BYTES:
+                continue
+        elif length < 0:
+            break
+        if rows and (first or size >= PIECE_BYTES):
+            yield rows
+            rows, size, first = [], 0, False
+        if length == 0:
+            await _readable(copied.socket)
+            if not first:
+                await asyncio.sleep(_GATHER_S)
+            copied.consume_input()
+    if rows:
+        yield rows
+    await _finish(copied)
+
+
+async def _finish(copied: pq.abc.PGconn) -> None:
+    """Take the results after the rows. Raises the `psycopg.Error` that ended them."""
+    failed = None
+    while True:
+        while copied.is_busy():
+            await _readable(copied.socket)
+            copied.consume_input()
+        if (result := copied.get_result()) is None:
+            break
+        if result.status not in (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.COPY_OUT):
+            failed = failed or result
+    if failed is not None:
+        raise psycopg.errors.error_from_result(failed)
+
+
+async def _readable(socket: int) -> None:
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+
+    def set_ready() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_reader(socket, set_ready)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(socket)

@@ -1,0 +1,118 @@
+"""`GET /v1/{dataset}/export` and `GET /v1/exports/{id}`: whole answers as files, their proof, and how they go on."""
+
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+
+from api import openapi, paging, params, state
+from api.exports import exports
+from api.exports.answer import ExportAnswer
+from api.exports.rows import Source
+from api.formats import FORMATS
+from api.head import HEAD
+from api.openapi import route
+from api.paging import Positions
+from api.problems import bad_parameter
+from api.queries.exports import Export
+from api.rows import ExportStatus
+from api.state import AppState
+from api.times import rfc3339
+
+router = APIRouter(tags=["exports"])
+
+_NOT_STORED = {"cache-control": "no-store"}
+
+
+def _status_answers() -> dict[int | str, dict[str, Any]]:
+    content: dict[str, Any] = {
+        "application/json": {"schema": {"anyOf": [{"$ref": "#/components/schemas/ExportStatus"}, {"type": "object"}]}}
+    }
+    for name, format in FORMATS.items():
+        if name != "json":
+            content[format.media_type.partition(";")[0]] = {"schema": {"type": "string", "format": "binary"}}
+    return {
+        200: {"description": "Its state; with `after_row`, its bytes after that row.", "content": content},
+        "default": {"description": "A problem (RFC 9457)."},
+    }
+
+
+@router.get(
+    "/v1/exports/{id}",
+    operation_id="export-status",
+    response_class=Response,
+    responses=_status_answers(),
+    openapi_extra={"parameters": [openapi.parameter("after_row")]},
+)
+async def export_status(request: Request, id: str) -> Response:
+    """What an export is of, how far it has come and, once it is complete, how many rows and which SHA-256 it has; with
+    `after_row`, the bytes that follow that row of the same file.
+    """
+    here = state.of(request)
+    asked = params.read(("after_row",), request.query_params.multi_items())
+    found = await exports.find(here, id, here.now_ms())
+    if asked.after_row is None:
+        return Response(
+            msgspec.json.encode(_status(here, found, here.base_url(request))), 200, _NOT_STORED, "application/json"
+        )
+    if asked.after_row and not FORMATS[found.format].resumes:
+        raise bad_parameter(
+            "after_row", f"a {found.format} file can't be cut between rows",
+            "after_row=0 gives the same file from its start.",
+        )  # fmt: skip
+    if found.state == "complete" and asked.after_row > found.rows:
+        raise bad_parameter("after_row", f"the export has {found.rows} rows", f"after_row is at most {found.rows}.")
+    return _answer(request, await exports.again(here, found), asked.after_row)
+
+
+@router.get("/v1/{dataset}/export", **route("export"))
+async def export(request: Request, dataset: str) -> Response:
+    """All rows of a query as a file, without a limit. Its `Link` header names the address that proves that it is
+    complete and from which it goes on where it broke off.
+    """
+    here = state.of(request)
+    items = request.query_params.multi_items()
+    found = here.dataset(dataset)
+    accept = request.headers.get("accept", "")
+    if request.scope.get(HEAD):
+        return Response(None, 200, _NOT_STORED, exports.media_type(found, items, accept, here.now_ms()))
+    return _answer(request, await exports.begin(here, found, items, accept, here.now_ms()), 0)
+
+
+def _answer(request: Request, source: Source, after_row: int) -> Response:
+    export = source.export
+    format = FORMATS[export.format]
+    day = rfc3339(export.taken_ms)[:19].replace(":", "").replace("-", "")
+    headers = _NOT_STORED | {
+        "content-disposition": f'attachment; filename="{export.dataset}-{export.noun}-{day}Z.{format.suffix}"',
+        "link": f'<{source.here.base_url(request)}/v1/exports/{export.id}>; rel="describedby"',
+        "x-accel-buffering": "no",
+    }
+    if request.scope.get(HEAD):
+        return Response(None, 200, headers, format.media_type)
+    return ExportAnswer(source, after_row, format.media_type, headers)
+
+
+def _status(here: AppState, export: Export, base_url: str) -> ExportStatus:
+    url = f"{base_url}/v1/exports/{export.id}"
+    dataset = here.dataset(export.dataset)
+    return ExportStatus(
+        export.id,
+        export.dataset,
+        export.noun,
+        export.format,
+        [f"{name}={value}" for name, value in export.query],
+        rfc3339(export.from_ms),
+        rfc3339(export.to_ms),
+        export.state,
+        rfc3339(export.taken_ms),
+        rfc3339(export.updated_ms),
+        export.rows,
+        export.bytes if export.state == "complete" else None,
+        export.sha256 if export.state == "complete" else None,
+        {kind: {str(part): at for part, at in parts.items()} for kind, parts in export.positions.items()},
+        paging.end_cursor(here.cursors, Positions(export.positions["readings"], export.positions["windows"])),
+        dataset.licence,
+        dataset.attribution,
+        {"self": url, "data": f"{url}?after_row=0", "dataset": f"{base_url}/v1/{export.dataset}"},
+    )
