@@ -6,7 +6,6 @@ from pathlib import Path
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.gzip import GZipMiddleware
 
 import api.live.asyncapi
 import api.live.events
@@ -14,9 +13,13 @@ import api.live.routes
 import api.portal
 import api.sensorthings.routes
 from api import docs, openapi, problems
+from api.archive.store import Store
 from api.catalog.facts import CatalogFacts
+from api.compression import Compressed
 from api.cursor import Cursors, load_key
+from api.deprecations import Announced
 from api.head import Head
+from api.limits import Limited
 from api.live.catch_up import CatchUp
 from api.live.hub import Hub
 from api.live.latest import Latest
@@ -33,8 +36,10 @@ from schemas.city import read_city
 from schemas.settings import Settings
 
 VERSION = "0.1.0"
-GZIP_FROM_BYTES = 1024
-GZIP_LEVEL = 4
+EXPOSED = (
+    "Link", "ETag", "Last-Modified", "Retry-After", "RateLimit", "RateLimit-Policy", "Deprecation", "Sunset",
+    "Content-Disposition", "Content-Range", "Accept-Ranges", "Repr-Digest",
+)  # fmt: skip
 
 
 def make_app(settings: Settings, now_ms: Callable[[], int] = wall_clock_ms) -> FastAPI:
@@ -56,7 +61,7 @@ def make_app(settings: Settings, now_ms: Callable[[], int] = wall_clock_ms) -> F
     player = Player(hub, pool, log, catch_up)
     app.state.cityfeed = AppState(
         settings, city, known, pool, latest, hub, cursors, CatalogFacts(), player.play,
-        exports_pool(settings), now_ms,
+        exports_pool(settings), Store(settings), now_ms,
     )  # fmt: skip
     app.state.catch_up = catch_up
     app.state.sensorthings = Reader(pool, city.datasets, cursors, settings.page_limit_max)
@@ -68,12 +73,16 @@ def make_app(settings: Settings, now_ms: Callable[[], int] = wall_clock_ms) -> F
     app.mount(docs.FILES_AT, docs.files)
     app.openapi = openapi.cached(app, settings)  # type: ignore[method-assign]
     # The last one added is the first one asked.
-    app.add_middleware(GZipMiddleware, minimum_size=GZIP_FROM_BYTES, compresslevel=GZIP_LEVEL)
+    app.add_middleware(Announced)
+    app.add_middleware(Compressed)
     app.add_middleware(
-        CORSMiddleware, allow_origins=["*"], allow_methods=["GET", "HEAD"], allow_headers=["*"],
-        expose_headers=["Link", "ETag", "Retry-After"], max_age=86_400,
+        Limited, requests=settings.rate_limit_requests, window_s=settings.rate_limit_window_s, now_ms=now_ms
+    )
+    app.add_middleware(
+        CORSMiddleware, allow_origins=["*"], allow_methods=["GET", "HEAD", "OPTIONS"], allow_headers=["*"],
+        expose_headers=list(EXPOSED), max_age=86_400,
     )  # fmt: skip
-    app.add_middleware(Head)
+    app.add_middleware(Head, router=app.router)
     app.add_middleware(Measured)
     return app
 

@@ -14,6 +14,7 @@ from api.params import PARAMETERS
 from api.problems import MEDIA_TYPE, PROBLEMS, Problem
 from api.rows import (
     AggregateRow,
+    ArchiveIndex,
     DatasetRow,
     ExportStatus,
     IndexMeta,
@@ -153,6 +154,7 @@ def document(app: FastAPI, settings: Settings) -> dict[str, Any]:
             {"name": "catalog", "description": "What there is, for those who harvest catalogs."},
             {"name": "indices", "description": "Air quality indices, with advice."},
             {"name": "traffic", "description": "Measures of road sections."},
+            {"name": "archive", "description": "Closed days as files."},
             {"name": "exports", "description": "Whole answers as files, proven complete."},
             {"name": "live", "description": "The websocket feed."},
             {"name": "operations", "description": "For those who run it."},
@@ -161,7 +163,7 @@ def document(app: FastAPI, settings: Settings) -> dict[str, Any]:
     kinds = (
         {row for operation in OPERATIONS.values() for row in (operation.row, *operation.other_rows)}
         | {o.meta for o in OPERATIONS.values()}
-        | {Problem, ExportStatus}
+        | {Problem, ExportStatus, ArchiveIndex}
     )
     _, components = msgspec.json.schema_components(sorted(kinds, key=lambda k: k.__name__), ref_template=_REF)
     made.setdefault("components", {}).setdefault("schemas", {}).update(components)

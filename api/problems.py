@@ -37,6 +37,8 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "not-acceptable": (406, "None of the media types in Accept can be written here."),
     "too-many-connections": (429, "One more live connection than an address, or this process, may have."),
     "not-implemented": (501, "An option of OData that SensorThings does not ask for."),
+    "bad-byte-range": (416, "The byte range is not in the file; `remedy` shows what is."),
+    "too-many-requests": (429, "The address has made as many requests as it may; `Retry-After` says when to go on."),
     "bad-request": (400, "The request can't be understood."),
     "database-unavailable": (503, "History can't be read at the moment; latest values and the live feed go on."),
     "too-many-exports": (503, "As many exports are written as can be at a time; `Retry-After` says when to ask again."),

@@ -442,6 +442,33 @@ class ExportStatus(msgspec.Struct, frozen=True, rename={"from_": "from"}):
     links: Annotated[dict[str, str], Meta(description="`data` gives the same file again.")]
 
 
+class ArchiveFile(msgspec.Struct, frozen=True):
+    """A file of the archive."""
+
+    url: str
+    media_type: str
+    bytes: int
+    sha256: str
+
+
+class ArchiveDay(msgspec.Struct, frozen=True):
+    """A revision of a UTC day. `newest`: the plain names (`20.parquet`) are its files."""
+
+    day: Annotated[str, Meta(examples=["2026-11-20"], extra_json_schema={"format": "date"})]
+    revision: Annotated[int, Meta(description="From 1; late data made a higher one.")]
+    newest: bool
+    rows: int
+    made: Moment
+    files: dict[str, ArchiveFile]
+
+
+class ArchiveIndex(msgspec.Struct, frozen=True):
+    """What the archive has of a dataset, oldest day first."""
+
+    dataset: DatasetId
+    days: list[ArchiveDay]
+
+
 class RangeMeta(msgspec.Struct, frozen=True, rename={"from_": "from"}):
     """What a page of history covers."""
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from fastapi import Request
 
+from api.archive.store import Store
 from api.catalog.facts import CatalogFacts
 from api.cursor import Cursors
 from api.live.groups import Member
@@ -46,6 +47,7 @@ class AppState:
     measured: CatalogFacts
     play: Callable[[Member, Play], None]
     exports: Pool
+    archive: Store
     now_ms: Callable[[], int] = wall_clock_ms
     _proving: set[asyncio.Task[None]] = field(default_factory=set)
 

@@ -146,6 +146,16 @@ class Settings:
     api_public_url: str = _setting("", "The API's address as the world sees it; empty: as asked.")
     page_limit_default: int = _setting(1_000, "Rows of a page where none is asked for.", "rows", 1)
     page_limit_max: int = _setting(10_000, "Most rows of a page.", "rows", 1)
+    rate_limit_requests: int = _setting(
+        60_000, "Requests that an address may make in a window; more are answered 429. 0: no limit.", "", 0
+    )
+    rate_limit_window_s: int = _setting(60, "The window of the limit.", "s", 1, 86_400)
+    archive_url: str = _setting(
+        "",
+        "Where closed days are kept as files: a folder, or s3://bucket/path and the like; empty: in the state folder.",
+    )
+    archive_after_h: int = _setting(6, "A day is written to the archive so long after its end.", "h", 0)
+    archive_every_s: int = _setting(600, "How often the archive looks for closed and changed days.", "s", 1)
     exports_at_once: int = _setting(
         4, "Exports that one API process writes at a time; more are asked to come again.", "", 1, 64
     )

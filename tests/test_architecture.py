@@ -375,6 +375,10 @@ COVERED_BY: dict[str, tuple[str, ...]] = {
         "api/queries/pool.py", "api/queries/readings.py", "api/queries/series.py", "api/queries/windows.py",
         "api/routes/history.py", "api/state.py",
     ),
+    "tests/integration/test_archive.py": (
+        "api/archive/job.py", "api/archive/main.py", "api/archive/store.py", "api/queries/archive.py",
+        "api/routes/archive.py",
+    ),
     "tests/integration/test_exports.py": (
         "api/exports/answer.py", "api/exports/exports.py", "api/exports/rows.py", "api/queries/copies.py",
         "api/queries/exports.py", "api/routes/exports.py",

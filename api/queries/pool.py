@@ -1,5 +1,7 @@
 """Connections to the database: few, read-only, and replaced when they break."""
 
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 import psycopg
@@ -28,12 +30,7 @@ def exports_pool(settings: Settings) -> Pool:
 def _pool(settings: Settings, name: str, least: int, most: int, timeout_ms: int, waiting: int) -> Pool:
 
     async def configure(connection: psycopg.AsyncConnection[Any]) -> None:
-        await connection.execute(
-            sql.SQL(
-                "SET search_path TO {}, public; SET default_transaction_read_only TO on; "
-                "SET statement_timeout TO {}; SET TimeZone TO 'UTC'; SET jit TO off"
-            ).format(sql.Identifier(settings.database_schema), sql.Literal(timeout_ms))
-        )  # fmt: skip
+        await _configure(connection, settings, timeout_ms)
 
     return psycopg_pool.AsyncConnectionPool(
         str(settings.database_url),
@@ -51,6 +48,26 @@ def _pool(settings: Settings, name: str, least: int, most: int, timeout_ms: int,
         check=psycopg_pool.AsyncConnectionPool.check_connection,
         name=name,
     )  # fmt: skip
+
+
+async def _configure(connection: psycopg.AsyncConnection[Any], settings: Settings, timeout_ms: int) -> None:
+    await connection.execute(
+        sql.SQL(
+            "SET search_path TO {}, public; SET default_transaction_read_only TO on; "
+            "SET statement_timeout TO {}; SET TimeZone TO 'UTC'; SET jit TO off"
+        ).format(sql.Identifier(settings.database_schema), sql.Literal(timeout_ms))
+    )  # fmt: skip
+
+
+@contextlib.asynccontextmanager
+async def connect(settings: Settings, name: str) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+    """One connection, for jobs; read-only, without a bound on its statements."""
+    connection = await psycopg.AsyncConnection.connect(
+        str(settings.database_url), autocommit=True, prepare_threshold=None, application_name=name, connect_timeout=5
+    )
+    async with connection:
+        await _configure(connection, settings, 0)
+        yield connection
 
 
 async def answers(pool: Pool) -> bool:

@@ -2,12 +2,25 @@
 
 from fastapi import APIRouter
 
-from api.routes import catalog, datasets, exports, history, indices, latest, measures, operations, quality, sensors
+from api.routes import (
+    archive,
+    catalog,
+    datasets,
+    exports,
+    history,
+    indices,
+    latest,
+    measures,
+    operations,
+    quality,
+    sensors,
+)
 
 ROUTERS: tuple[APIRouter, ...] = (
     operations.router,
     catalog.router,
     exports.router,
+    archive.router,
     datasets.router,
     sensors.router,
     latest.router,

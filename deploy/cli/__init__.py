@@ -20,6 +20,8 @@ COMMANDS = {
     "simulate": "simulate",
     "watch": "watch",
     "sensors": "sensors",
+    "export": "export",
+    "archive": "archive",
     "import": "imports",
     "index": "index",
     "qc": "qc",

@@ -32,6 +32,8 @@ async def test_head_is_get_without_a_body(app: FastAPI, path: str) -> None:
     assert got.status_code == head.status_code == 200
     assert head.content == b""
     assert head.headers["content-length"] == str(len(got.content))
+    for answer in (head, got):
+        answer.headers.pop("ratelimit", None)  # each request is counted
     assert dict(head.headers) == dict(got.headers)
 
 
@@ -54,6 +56,14 @@ async def test_a_preflight_is_answered(app: FastAPI) -> None:
         got = await client.options("/v1/traffic/latest", headers=asks)
     assert got.status_code == 200
     assert "GET" in got.headers["access-control-allow-methods"]
+
+
+@pytest.mark.parametrize("path", ["/v1/traffic/readings", "/v1/datasets", "/v1/traffic/export"])
+async def test_options_say_what_may_be_asked(app: FastAPI, path: str) -> None:
+    async with client_of(app) as client:
+        got = await client.options(path)
+        assert (got.status_code, got.headers["allow"], got.content) == (204, "GET, HEAD, OPTIONS", b"")
+        assert (await client.options("/nothing/at/all")).status_code in (404, 405)
 
 
 async def test_long_answers_are_compressed_for_who_takes_it(app: FastAPI) -> None:

@@ -1,0 +1,5 @@
+"""`python -m api.archive`."""
+
+from api.archive.main import main
+
+main()

@@ -1,0 +1,102 @@
+"""`cityfeed export` against a server that breaks off, and one that is not honest."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from deploy.cli.export import ExportError, Part, take
+
+HEAD = b"sensor,value\n"
+ROWS = [f"s{i},{i}\n".encode() for i in range(5000)]
+FILE = HEAD + b"".join(ROWS)
+
+
+@contextmanager
+def server(breaks: list[int], sha256: str = "", states: tuple[str, ...] = ()) -> Iterator[tuple[str, list[str]]]:
+    """Speaks as the API does; its answers break off after so many bytes, one after the other. Gives (url, requests)."""
+    asked: list[str] = []
+    left = list(states)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            url = urlsplit(self.path)
+            query = {k: v[0] for k, v in parse_qs(url.query).items()}
+            if url.path.startswith("/v1/exports/") and "after_row" not in query:
+                state = left.pop(0) if left else "complete"
+                self.answer(json.dumps({"state": state, "sha256": sha256 or hashlib.sha256(FILE).hexdigest(),
+                                        "bytes": len(FILE), "rows": len(ROWS)}).encode())  # fmt: skip
+                return
+            after = int(query.get("after_row", 0))
+            body = FILE if after == 0 else b"".join(ROWS[after:])
+            cut = breaks.pop(0) if breaks else None
+            self.answer(body, cut)
+
+        def answer(self, body: bytes, cut: int | None = None) -> None:
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.send_header("link", f'<http://127.0.0.1:{port}/v1/exports/abc>; rel="describedby"')
+            self.end_headers()
+            self.wfile.write(body[:cut])
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    port = http.server_address[1]
+    thread = threading.Thread(target=http.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{port}", asked
+    finally:
+        http.shutdown()
+        thread.join()
+        http.server_close()
+
+
+@pytest.mark.parametrize("breaks", [[], [20_000], [5], [len(HEAD)], [len(HEAD) + 2], [30_000, 0, 17, 4000]])
+def test_a_broken_file_goes_on_and_is_whole(tmp_path: Path, breaks: list[int]) -> None:
+    n = len(breaks)
+    with server(breaks, states=("proving",) * (n > 0)) as (url, asked):
+        proof = take(f"{url}/v1/traffic/export", [("format", "csv")], tmp_path / "f.csv", "csv", 0.01)
+    assert (tmp_path / "f.csv").read_bytes() == FILE
+    assert proof["rows"] == len(ROWS)
+    assert sum("/export?" in path for path in asked) == 1
+    assert sum("after_row" in path for path in asked) == n
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["f.csv"]
+
+
+def test_formats_without_lines_begin_again(tmp_path: Path) -> None:
+    with server([20_000]) as (url, asked):
+        take(f"{url}/v1/traffic/export", [], tmp_path / "f.parquet", "parquet", 0.01)
+    assert (tmp_path / "f.parquet").read_bytes() == FILE
+    assert any(path.endswith("?after_row=0") for path in asked)
+
+
+def test_a_command_that_was_ended_goes_on(tmp_path: Path) -> None:
+    part = Part(tmp_path / "f.csv")
+    part.data.write_bytes(FILE[:30_001])
+    with server([]) as (url, asked):
+        part.remember(f"{url}/v1/exports/abc", f"{url}/v1/traffic/export?format=csv")
+        take(f"{url}/v1/traffic/export", [("format", "csv")], tmp_path / "f.csv", "csv", 0.01)
+        assert not any("/export?" in path for path in asked)
+    assert (tmp_path / "f.csv").read_bytes() == FILE
+
+
+def test_a_file_that_is_not_what_the_server_says_is_told(tmp_path: Path) -> None:
+    with server([], sha256="0" * 64) as (url, _), pytest.raises(ExportError, match="begin anew"):
+        take(f"{url}/v1/traffic/export", [], tmp_path / "f.csv", "csv", 0.01)
+    assert not (tmp_path / "f.csv").exists()
+
+
+def test_a_server_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="call it again"):
+        take("http://127.0.0.1:9/v1/traffic/export", [], tmp_path / "f.csv", "csv", 0.0)
