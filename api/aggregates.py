@@ -49,11 +49,12 @@ class Cursor(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Page:
-    """Rows of the kind asked for, the range, the cursor of the next page."""
+    """Rows of the kind asked for, the range, the cursor of the next page, that of the state shown."""
 
     rows: list[msgspec.Struct]
     start: Start
     cursor: str | None
+    end: str
 
 
 async def page(here: AppState, query: Query, kind: type[msgspec.Struct], limit: int, now_ms: int) -> Page:
@@ -81,7 +82,8 @@ async def page(here: AppState, query: Query, kind: type[msgspec.Struct], limit: 
         KIND,
         msgspec.structs.asdict(Cursor(query.digest, start.from_ms, start.to_ms, last, positions.readings)),
     )
-    return Page(_of_kind(kind, [row for _, row in made], query, here), start, cursor)
+    end = paging.end_cursor(here.cursors, positions, now_ms)
+    return Page(_of_kind(kind, [row for _, row in made], query, here), start, cursor, end)
 
 
 def _begin(here: AppState, query: Query, now_ms: int) -> tuple[Start, Key | None]:

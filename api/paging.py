@@ -21,6 +21,9 @@ from api.times import FIRST_MS
 from schemas.errors import RequestError
 from schemas.settings import Settings
 
+STORED_WITHIN_MS = 60_000
+"""What the live feed has shown is stored by then: a cursor of history looks for what followed from so long ago on."""
+
 
 class Key(NamedTuple):
     """Where a page ended: its last row in the order (UTC day of start, series, start). `series` is the database's
@@ -94,9 +97,10 @@ def cursor_after(cursors: Cursors, query: bytes, start: Start, positions: Positi
     return cursors.encode_feed(Cursor(at, page=Page(query, start.from_ms, start.to_ms, after)))
 
 
-def end_cursor(cursors: Cursors, positions: Positions) -> str:
+def end_cursor(cursors: Cursors, positions: Positions, now_ms: int) -> str:
     """The cursor of what was stored at these positions: the live feed goes on from it, and pages show its state."""
-    return cursors.encode_feed(Cursor({"readings": positions.readings, PUBLISHED: positions.windows}))
+    at = {"readings": positions.readings, PUBLISHED: positions.windows}
+    return cursors.encode_feed(Cursor(at, made_ms=now_ms - STORED_WITHIN_MS))
 
 
 def key_of(cursors: Cursors, asked: Asked, kind: str, query: bytes) -> list[str] | None:

@@ -42,6 +42,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "bad-request": (400, "The request can't be understood."),
     "database-unavailable": (503, "History can't be read at the moment; latest values and the live feed go on."),
     "too-many-exports": (503, "As many exports are written as can be at a time; `Retry-After` says when to ask again."),
+    "not-stored-yet": (503, "The live feed's cursor is ahead of what is stored; `Retry-After` says when to ask again."),
     "too-slow": (503, "The query took too long and was stopped; a shorter range or fewer sensors will answer."),
     "internal-error": (500, "A mistake of ours; it is in the server's log."),
 }

@@ -479,6 +479,7 @@ class RangeMeta(msgspec.Struct, frozen=True, rename={"from_": "from"}):
     licence: str
     attribution: str
     tests: Annotated[dict[str, str], Meta(description="Bits of `tests` and the test that sets each.")]
+    cursor: Annotated[str, Meta(description="The state shown: the live feed goes on from here without a gap.")] = ""
 
 
 class ListMeta(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -16,6 +16,7 @@ from api.live.groups import Member
 from api.live.hub import Hub
 from api.live.latest import Latest
 from api.live.protocol import Play
+from api.newest import Newest
 from api.params import nearest
 from api.queries.pool import Pool
 from schemas.city import City
@@ -49,6 +50,7 @@ class AppState:
     exports: Pool
     archive: Store
     now_ms: Callable[[], int] = wall_clock_ms
+    newest: Newest = field(default_factory=Newest)
     _proving: set[asyncio.Task[None]] = field(default_factory=set)
 
     def dataset(self, name: str) -> Dataset:

@@ -81,11 +81,14 @@ class Registry:
 
     datasets: dict[str, Dataset]
     time_zone: str = "UTC"  # the city's, by whose days some indices go
+    changes: int = 0
+    """How often a registration was taken in: what was made from the registry holds as long as this stays."""
     _of: dict[tuple[str, str], list[Registration]] = field(default_factory=dict)
     _rules: dict[tuple[str, str, str], SeriesRule] = field(default_factory=dict)
 
     def apply(self, registration: Registration) -> None:
         """Take a registration in; one with the same key is replaced."""
+        self.changes += 1
         known = self._of.setdefault((registration.dataset, registration.sensor), [])
         known[:] = sorted([r for r in known if r.key != registration.key] + [registration], key=_starts)
         for key in [k for k in self._rules if k[:2] == (registration.dataset, registration.sensor)]:

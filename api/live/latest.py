@@ -166,6 +166,18 @@ class Latest:
         """The start of the newest usable reading of a series, `NEVER` where there is none."""
         return int(self._newest["start"][index])
 
+    def count(self, dataset: str) -> int:
+        """Number of a dataset's series."""
+        return len(self._of_dataset.get(dataset, ()))
+
+    def order(self, dataset: str) -> Array:
+        """The indices (n,) of a dataset's series, ordered by sensor and metric; they stay so until `len` grows."""
+        return np.array(sorted(self._of_dataset.get(dataset, ()), key=self.keys.__getitem__), np.int64)
+
+    def columns(self, indices: Array) -> tuple[Rows, Array]:
+        """Copies of the newest readings (n,) of series, `NEVER` where there is none, and of when newer ones failed."""
+        return self._newest[indices], self._failed[indices]
+
     def _chosen(self, dataset: str, sensors: Collection[str] | None) -> Iterator[int]:
         if sensors is None:
             yield from self._of_dataset.get(dataset, ())

@@ -111,7 +111,9 @@ def _status(here: AppState, export: Export, base_url: str) -> ExportStatus:
         export.bytes if export.state == "complete" else None,
         export.sha256 if export.state == "complete" else None,
         {kind: {str(part): at for part, at in parts.items()} for kind, parts in export.positions.items()},
-        paging.end_cursor(here.cursors, Positions(export.positions["readings"], export.positions["windows"])),
+        paging.end_cursor(
+            here.cursors, Positions(export.positions["readings"], export.positions["windows"]), export.taken_ms
+        ),
         dataset.licence,
         dataset.attribution,
         {"self": url, "data": f"{url}?after_row=0", "dataset": f"{base_url}/v1/{export.dataset}"},

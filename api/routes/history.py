@@ -1,5 +1,6 @@
 """`GET /v1/{dataset}/readings` and `GET /v1/{dataset}/windows`: history in pages."""
 
+import asyncio
 from collections.abc import Sequence
 
 import msgspec
@@ -9,12 +10,17 @@ from api import aggregates, columns, formats, history, paging, params, state
 from api.answers import answer, max_age_s
 from api.history import Query
 from api.openapi import OPERATIONS, route
+from api.paging import Positions
+from api.problems import RETRY_AFTER_S
 from api.queries import pages, series
 from api.rows import TESTS, RangeMeta
 from api.state import AppState
 from api.times import rfc3339
+from schemas.errors import RequestError
 
 router = APIRouter(tags=["history"])
+
+BEHIND_S, BEHIND_LOOK_S = 5.0, 0.1
 
 
 @router.get("/v1/{dataset}/readings", **route("readings"))
@@ -43,16 +49,38 @@ async def _page(request: Request, dataset: str, noun: str) -> Response:
     limit = paging.limit(asked, here.settings)
     if query.grouped:
         made = await aggregates.page(here, query, kind, limit, now_ms)
-        return _answer(request, here, query, shown, kind, made.rows, made.start, limit, made.cursor)
+        return _answer(request, here, query, shown, kind, made.rows, made.start, limit, made.cursor, made.end)
     start = paging.begin(here.cursors, asked, query.digest, query.noun.default_range_s(asked), now_ms)
     async with here.pool.connection() as connection:
         positions = start.positions or await series.positions(connection)
+        if asked.cursor is not None and start.after is None:
+            await _reached(connection, positions)
         chosen = await history.filter_of(here, connection, query, start, now_ms)
         page = await pages.page(connection, query.noun.table, chosen, start, positions, limit)
         batch = await history.batch(here, connection, query, page.rows, shown == "geojson")
     rows = columns.structs(kind, query.columns, batch)
     cursor = page.after and paging.cursor_after(here.cursors, query.digest, start, positions, page.after)
-    return _answer(request, here, query, shown, kind, rows, start, limit, cursor)
+    modified_ms = _newest(page.rows["published"]) if "published" in (page.rows.dtype.names or ()) else None
+    end = paging.end_cursor(here.cursors, positions, now_ms)
+    return _answer(request, here, query, shown, kind, rows, start, limit, cursor, end, modified_ms)
+
+
+async def _reached(connection: series.Connection, positions: Positions) -> None:
+    """A cursor of the live feed may be ahead of the database, by a fraction of a second when all is well."""
+    for _ in range(int(BEHIND_S / BEHIND_LOOK_S)):
+        stored = await series.positions(connection)
+        pairs = ((positions.readings, stored.readings), (positions.windows, stored.windows))
+        if all(there.get(part, -1) >= at for asked, there in pairs for part, at in asked.items()):
+            return
+        await asyncio.sleep(BEHIND_LOOK_S)
+    raise RequestError(
+        503, "not-stored-yet", "Not stored yet", "The cursor is ahead of what is stored.", "cursor",
+        f"Ask again in {RETRY_AFTER_S} s: what the live feed has shown is stored soon.",
+    )  # fmt: skip
+
+
+def _newest(moments_ms: columns.Array) -> int | None:
+    return int(moments_ms.max()) if len(moments_ms) else None
 
 
 def _answer(
@@ -65,12 +93,23 @@ def _answer(
     start: paging.Start,
     limit: int,
     cursor: str | None,
+    end: str,
+    modified_ms: int | None = None,
 ) -> Response:
     dataset = query.dataset
     meta = RangeMeta(
-        rfc3339(start.from_ms), rfc3339(start.to_ms), query.order, limit, dataset.licence, dataset.attribution, TESTS
+        rfc3339(start.from_ms),
+        rfc3339(start.to_ms),
+        query.order,
+        limit,
+        dataset.licence,
+        dataset.attribution,
+        TESTS,
+        end,
     )
     url = f"{here.base_url(request)}{request.url.path}"
     next_url = cursor and paging.next_link(url, request.query_params.multi_items(), cursor)
     keep_s = max_age_s(start.to_ms, here.now_ms())
-    return answer(request, kind, rows, meta, format=shown, max_age_s=keep_s, next_url=next_url)
+    return answer(
+        request, kind, rows, meta, format=shown, max_age_s=keep_s, next_url=next_url, same=rows, modified_ms=modified_ms
+    )

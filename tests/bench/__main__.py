@@ -20,7 +20,9 @@ from rich.table import Table
 from deploy.local.tools import ROOT
 from schemas.settings import Settings
 from tests import servers
-from tests.bench import chain, committed, gateway, indices, live, local, quality, recovery, sensorthings, stream
+from tests.bench import (
+    chain, committed, gateway, indices, live, local, opendata, quality, recovery, sensorthings, stream,
+)  # fmt: skip
 from tests.bench.figure import Figure
 from tests.service_stack import ServiceStack, port_block, unique_settings
 
@@ -81,6 +83,11 @@ def _committed() -> Iterator[Figure]:
             yield from measure(stack)
 
 
+def _opendata() -> Iterator[Figure]:
+    with services(*SERVICES) as stack:
+        yield from opendata.measure(stack)
+
+
 FIGURES: dict[str, Callable[[], Iterator[Figure]]] = {
     "gateway": _gateway,
     "chain": _rates,
@@ -93,6 +100,7 @@ FIGURES: dict[str, Callable[[], Iterator[Figure]]] = {
     "recovery": _recovery,
     "quality": quality.measure,
     "committed": _committed,
+    "opendata": _opendata,
     "local": local.measure,
 }
 

@@ -1,0 +1,250 @@
+"""Open data on 10 million stored readings, made from the sample city's real week by shifting it inside PostgreSQL."""
+
+import asyncio
+import csv
+import gzip
+import statistics
+import subprocess
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import psycopg
+
+from api import columns
+from api.cursor import Cursors, load_key
+from api.paging import Key, Positions, Start, cursor_after, digest
+from api.params import Asked
+from api.queries import pages
+from api.queries.readings import READINGS
+from api.times import DAY_MS, rfc3339
+from deploy.local.tools import ROOT
+from tests.bench.figure import Figure, pss_kb
+from tests.service_stack import ServiceStack
+
+ROWS = 10_000_000
+SENSORS = 10_000
+LATEST_PER_S = 50
+_WEEK_MS = 7 * DAY_MS
+_DATA = ROOT / "deploy" / "sample_city" / "data" / "traffic.csv.gz"
+
+
+def measure(stack: ServiceStack, rows: int = ROWS) -> Iterator[Figure]:
+    """`stack` has its API running, and nothing stored."""
+    with stack.connect() as connection:
+        first_ms, stored = fill(connection, rows)
+    url = f"http://127.0.0.1:{stack.settings.api_port}"
+    yield from _exports(stack, url, stored)
+    yield from _pages(stack, url, first_ms, stored)
+    yield from asyncio.run(_latest(stack, url))
+
+
+def fill(connection: "psycopg.Connection[Any]", rows: int) -> tuple[int, int]:
+    """Store readings until there are `rows`: the recorded week, and weeks before it; (epoch ms of the first, rows)."""
+    with gzip.open(_DATA, "rt", newline="") as file:
+        table = csv.reader(file)
+        series = [name.split("/") for name in next(table)]
+        steps = list(table)
+    connection.execute("CREATE TEMP TABLE base (sensor text, metric text, step integer, value float8)")
+    with connection.cursor() as cursor, cursor.copy("COPY base FROM STDIN") as copy:
+        for i, values in enumerate(steps):
+            for (sensor, metric), value in zip(series, values, strict=True):
+                if value:
+                    copy.write_row((sensor, metric, i, float(value)))
+    connection.execute(
+        "INSERT INTO series (dataset, sensor, metric) SELECT DISTINCT 'traffic', sensor, metric FROM base ORDER BY 2, 3"
+    )
+    connection.execute("CREATE TEMP TABLE one AS SELECT id, step, value FROM base JOIN series USING (sensor, metric)")
+    n, last_week_ms = connection.execute(
+        "SELECT count(*), (extract(epoch FROM date_trunc('week', now()) - interval '1 week') * 1000)::bigint FROM one"
+    ).fetchone() or (1, 0)
+    weeks = -(-rows // n)
+    for week in range(weeks):
+        connection.execute(
+            "INSERT INTO readings (series, start, period_s, value, flag, tests, rev, origin, received, part, position)"
+            " SELECT id, t.at, 300, value, 1, 0, 1, 0, t.at + interval '301.25 s', id %% 8, 1 FROM one CROSS JOIN"
+            " LATERAL (SELECT to_timestamp(%s / 1000.0) + step * interval '5 min' AS at) t LIMIT %s",
+            (last_week_ms - week * _WEEK_MS, rows - week * n),
+        )
+    connection.execute(
+        "INSERT INTO positions (part, next_offset, out_seq) SELECT i, 10, 10 FROM generate_series(0, 7) i"
+        " ON CONFLICT (part) DO UPDATE SET next_offset = 10, out_seq = 10"
+    )
+    connection.execute("ANALYZE readings")
+    return last_week_ms - (weeks - 1) * _WEEK_MS, min(rows, weeks * n)
+
+
+def _exports(stack: ServiceStack, url: str, stored: int) -> Iterator[Figure]:
+    pid = stack._processes["api"].pid
+    idle_kb = pss_kb(pid)
+    reference = stored / _psql_s(stack)
+    target = {"csv": 0.9, "parquet": 1.0}
+    for format in ("csv", "parquet", "ndjson", "arrow"):
+        seconds, first_ms, most_kb = _export(f"{url}/v1/traffic/export?format={format}", pid)
+        rate = stored / seconds
+        wanted = target.get(format)
+        yield Figure(
+            f"export {format}", rate, "rows/s", reference, "psql \\copy csv",
+            f"at least {wanted} x" if wanted else "", rate >= wanted * reference if wanted else None,
+        )  # fmt: skip
+        more_mb = (most_kb - idle_kb) / 1000
+        yield Figure(f"API memory over idle, export {format}", more_mb, "MB", target="under 150", met=more_mb < 150)
+        yield Figure(f"first byte, export {format}", first_ms, "ms", target="under 100", met=first_ms < 100)
+
+
+def _export(address: str, pid: int) -> tuple[float, float, int]:
+    """(seconds, milliseconds to the first byte, most memory in KB)."""
+    most_kb, looked = 0, 0.0
+    with httpx.Client(headers={"accept-encoding": "identity"}, timeout=600) as client:
+        client.get(address.replace("export?", "readings?limit=1&").split("&format")[0])  # the connection is there
+        began = time.perf_counter()
+        with client.stream("GET", address) as answer:
+            assert answer.status_code == 200, answer.read()
+            first_s = 0.0
+            for _ in answer.iter_raw():
+                now = time.perf_counter()
+                first_s = first_s or now - began
+                if now - looked > 0.25:
+                    most_kb, looked = max(most_kb, pss_kb(pid)), now
+        return time.perf_counter() - began, first_s * 1000, most_kb
+
+
+def _psql_s(stack: ServiceStack) -> float:
+    """Seconds that psql takes for the same query, statement by statement."""
+    with stack.connect() as connection:
+        found = connection.execute("SELECT id, sensor, metric FROM series ORDER BY id").fetchall()
+        days = [
+            day
+            for first, end in connection.execute(
+                "SELECT (extract(epoch FROM range_start) / 86400)::bigint,"
+                " (extract(epoch FROM range_end) / 86400)::bigint FROM timescaledb_information.chunks"
+                " WHERE hypertable_schema = current_schema() AND hypertable_name = 'readings' ORDER BY 1"
+            ).fetchall()
+            for day in range(first, end)
+        ]  # fmt: skip
+        known = tuple(pages.Series(key, sensor, metric, "1") for key, sensor, metric in found)
+        chosen = pages.Filter("traffic", series=known)
+        start = Start(days[0] * DAY_MS, (days[-1] + 1) * DAY_MS)
+        positions = Positions(dict.fromkeys(range(8), 9), {})
+        outputs = [column.sql for column in columns.READING.values()]
+        statements = []
+        for some in pages.spans(days, pages.days_per_statement(len(known))):
+            parameters = pages.parameters_of(chosen, start, positions) | pages.bounds_of(some)
+            query = pages.statement(READINGS, chosen, outputs, "FORMAT csv")
+            text = psycopg.ClientCursor(connection).mogrify(query.encode(), parameters | {"limit": None, "offset": 0})
+            inner = " ".join(text[text.index("(") : text.rindex("TO STDOUT")].split())
+            statements.append(f"\\copy {inner} to stdout csv")
+    script = stack.folder / "copy.sql"
+    script.writerfc3339("SET TimeZone TO 'UTC'; SET jit TO off;\n" + "\n".join(statements) + "\n")
+    command = ["psql", "-q", "-X", str(stack.settings.database_url), "-f", str(script)]
+    environment = {"PATH": "/usr/bin:/bin", "PGOPTIONS": f"-c search_path={stack.settings.database_schema},public"}
+    began = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
+    return time.perf_counter() - began
+
+
+def _pages(stack: ServiceStack, url: str, first_ms: int, stored: int) -> Iterator[Figure]:
+    cursors = Cursors(load_key(stack.settings))
+    with stack.connect() as connection:
+        (last_ms,) = connection.execute(
+            "SELECT (extract(epoch FROM max(start)) * 1000)::bigint FROM readings"
+        ).fetchone() or (0,)
+        middle = connection.execute("SELECT id, sensor FROM series ORDER BY id OFFSET 50 LIMIT 1").fetchone() or (0, "")
+        connection.execute(
+            "INSERT INTO windows (series, width_s, start, n, mean, complete, rev, published, part, out_seq)"
+            " SELECT %s, 3600, to_timestamp(%s / 1000) - i * interval '1 hour', 12, i, true, 1, now(), 0, 1"
+            " FROM generate_series(1, 8760) i",
+            (middle[0], last_ms // 3_600_000 * 3_600_000),
+        )
+    to_ms = last_ms + 1
+    asked = Asked(from_ms=first_ms, to_ms=to_ms)
+    start = Start(first_ms, to_ms)
+    positions = Positions(dict.fromkeys(range(8), 9), dict.fromkeys(range(8), 10))
+    with httpx.Client(timeout=60) as client:
+        for name, after in (
+            ("the first", None),
+            (f"the {stored // 2000:,}th", Key(int(middle[0]), (first_ms + last_ms) // 2)),
+            (f"the {stored // 1000:,}th", Key(int(middle[0]), last_ms - last_ms % DAY_MS + 1)),
+        ):
+            query = {"from": rfc3339(first_ms), "to": rfc3339(to_ms), "limit": "1000"}
+            if after is not None:
+                query["cursor"] = cursor_after(cursors, digest("readings", "traffic", asked), start, positions, after)
+            p99 = _p99_ms(client, f"{url}/v1/traffic/readings", query)
+            yield Figure(f"{name} page of 1,000 readings", p99, "ms", target="p99 under 30", met=p99 < 30)
+        year = {
+            "from": rfc3339(last_ms - 366 * DAY_MS),
+            "to": rfc3339(to_ms),
+            "sensor": middle[1],
+            "width": "1h",
+            "limit": "10000",
+        }
+        p99 = _p99_ms(client, f"{url}/v1/traffic/windows", year)
+        yield Figure("one sensor, a year of hours", p99, "ms", target="p99 under 50", met=p99 < 50)
+
+
+def _p99_ms(client: httpx.Client, address: str, query: dict[str, str], n: int = 200) -> float:
+    taken = []
+    for _ in range(n):
+        began = time.perf_counter()
+        answer = client.get(address, params=query)
+        taken.append((time.perf_counter() - began) * 1000)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["data"], address
+    return statistics.quantiles(taken, n=100)[98]
+
+
+async def _latest(stack: ServiceStack, url: str) -> list[Figure]:
+    """Newest values of many sensors, said by MQTT as always, placed by the registry."""
+    names = [f"bench-{i}" for i in range(SENSORS)]
+    prefix, now_s = stack.settings.mqtt_topic_prefix, int(time.time())
+    meta = [
+        (f"{prefix}/v1/traffic/{name}/meta", {"site": {"lon": -118.5 + i % 100 / 100, "lat": 33.5 + i // 100 / 100}})
+        for i, name in enumerate(names)
+    ]
+    said = [
+        (stack.mqtt_topic("traffic", name), {"t": (now_s - 310) * 1000, "speed": 50.0 + i % 40})
+        for i, name in enumerate(names)
+    ]
+    await asyncio.to_thread(stack.publish_all, meta)
+    await asyncio.to_thread(stack.publish_all, said)
+    address = f"{url}/v1/traffic/latest?format=geojson&limit={SENSORS}"
+    figures = []
+    async with httpx.AsyncClient(timeout=30) as client:
+        deadline = time.monotonic() + 60
+        while len((await client.get(address)).json()["features"]) < SENSORS and time.monotonic() < deadline:
+            await asyncio.sleep(0.2)
+        taken: list[float] = []
+
+        async def one() -> None:
+            began = time.perf_counter()
+            answer = await client.get(address)
+            taken.append((time.perf_counter() - began) * 1000)
+            assert answer.status_code == 200
+
+        tasks = []
+        began = time.perf_counter()
+        for i in range(LATEST_PER_S * 10):
+            await asyncio.sleep(max(0.0, began + i / LATEST_PER_S - time.perf_counter()))
+            tasks.append(asyncio.ensure_future(one()))
+        await asyncio.gather(*tasks)
+        p99 = statistics.quantiles(taken, n=100)[98]
+        figures.append(
+            Figure(
+                f"latest of {SENSORS:,} sensors, GeoJSON, {LATEST_PER_S}/s",
+                p99,
+                "ms",
+                target="p99 under 25",
+                met=p99 < 25,
+            )
+        )
+        etag = (await client.get(address)).headers["etag"]
+        taken.clear()
+        for _ in range(200):
+            began = time.perf_counter()
+            answer = await client.get(address, headers={"if-none-match": etag})
+            taken.append((time.perf_counter() - began) * 1000)
+            assert answer.status_code == 304
+        median = statistics.median(taken)
+        figures.append(Figure("the same, 304", median, "ms", target="under 3", met=median < 3))
+    return figures
