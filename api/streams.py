@@ -212,7 +212,9 @@ class ArrowStream(_Grouped):
         import pyarrow as pa
 
         super().__init__(sheet)
-        self._writer = pa.ipc.new_stream(self._file, arrow.schema(sheet.kind, sheet.notes))
+        schema = arrow.schema(sheet.kind, sheet.notes)
+        self._writer = pa.ipc.new_stream(self._file, schema)
+        self._writer.write_batch(pa.RecordBatch.from_pylist([], schema))  # now: the schema goes out with it
 
     def _write(self, table: Any) -> None:
         self._writer.write_table(table, max_chunksize=PARQUET_GROUP_ROWS)

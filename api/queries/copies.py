@@ -16,7 +16,7 @@ from api.queries.pages import SIGNATURE, TRAILER
 Connection = psycopg.AsyncConnection[Any]
 
 PIECE_BYTES = 128 * 1024
-_GATHER_S = 0.001  # between two looks at the socket: PostgreSQL sends 8 KB at a time
+_GATHER_S = 0.002  # so that a look at the socket finds more than the 8 KB that PostgreSQL sends at a time
 
 
 async def text(connection: Connection, query: str, parameters: Mapping[str, Any]) -> AsyncIterator[tuple[bytes, int]]:
@@ -41,21 +41,27 @@ async def binary(connection: Connection, query: str, parameters: Mapping[str, An
 async def _pieces(connection: Connection) -> AsyncIterator[list[Any]]:
     """What the server sends, many messages at a time; the first ones as soon as they are there."""
     copied = connection.pgconn
+    take = copied.get_copy_data
     rows: list[Any] = []
-    size, first = 0, True
+    size, first, looked = 0, True, False
     while True:
-        length, data = copied.get_copy_data(1)
+        length, data = take(1)
         if length > 0:
             rows.append(data)
             size += length
-            if size < PIECE_BYTES:
-                continue
+            looked = False
+            if size >= PIECE_BYTES:
+                yield rows
+                rows, size, first = [], 0, False
         elif length < 0:
             break
-        if rows and (first or size >= PIECE_BYTES):
-            yield rows
-            rows, size, first = [], 0, False
-        if length == 0:
+        elif not looked:
+            copied.consume_input()  # takes some KB at a time of what has arrived
+            looked = True
+        else:
+            if rows and first:
+                yield rows
+                rows, size, first = [], 0, False
             await _readable(copied.socket)
             if not first:
                 await asyncio.sleep(_GATHER_S)

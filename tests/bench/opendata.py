@@ -136,7 +136,7 @@ def _psql_s(stack: ServiceStack) -> float:
             inner = " ".join(text[text.index("(") : text.rindex("TO STDOUT")].split())
             statements.append(f"\\copy {inner} to stdout csv")
     script = stack.folder / "copy.sql"
-    script.writerfc3339("SET TimeZone TO 'UTC'; SET jit TO off;\n" + "\n".join(statements) + "\n")
+    script.write_text("SET TimeZone TO 'UTC'; SET jit TO off;\n" + "\n".join(statements) + "\n")
     command = ["psql", "-q", "-X", str(stack.settings.database_url), "-f", str(script)]
     environment = {"PATH": "/usr/bin:/bin", "PGOPTIONS": f"-c search_path={stack.settings.database_schema},public"}
     began = time.perf_counter()
