@@ -35,7 +35,7 @@ def test_everything_asked() -> None:
         ],
     )  # fmt: skip
     assert asked == Asked(
-        1000, 2000, ("b", "a"), ("speed",), Bbox(1, 2, 3, 4), (1, 3), (1,), "1h", 7, "xyz", "csv"
+        1000, 2000, ("b", "a"), ("speed",), Bbox(1, 2, 3, 4), (1, 3), (1,), "1h", 7, "xyz", format="csv"
     )  # fmt: skip
 
 
