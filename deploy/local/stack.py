@@ -15,7 +15,7 @@ from schemas.settings import Settings, variable
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SERVERS = ("mosquitto", "kafka", "postgres")
-SERVICES = ("gateway", "clean", "windows", "api", "outlet", "city")
+SERVICES = ("gateway", "clean", "windows", "api", "archive", "outlet", "city")
 # Ending a stack takes two such waits at most (services, then servers), and must take less than 10 s.
 STOP_WAIT_S = 4
 
@@ -205,6 +205,7 @@ def service_parts(settings: Settings, tools: Tools) -> list[Part]:
         service("windows", "processor windows", "stream_processors", "windows"),
         service("api", "API", "api", address=api_address(settings)),
         *([service("outlet", "public MQTT", "deploy.public_mqtt")] if settings.mqtt_outlet_port else []),
+        service("archive", "archive of closed days", "api.archive"),
         service("city", "sample city", "deploy.replay.player"),
     ]
 

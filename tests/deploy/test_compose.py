@@ -16,8 +16,8 @@ from deploy.local import configs, kafka, stack
 from deploy.local.tools import ROOT
 from schemas.settings import Settings, load, variable
 
-OURS = ("gateway", "clean", "windows", "api", "outlet", "city")
-WITHOUT_A_PORT = ("outlet", "city")
+OURS = ("gateway", "clean", "windows", "api", "archive", "outlet", "city")
+WITHOUT_A_PORT = ("archive", "outlet", "city")
 LAYOUT = stack.Layout(Path("/state"), Path("/state/postgres"))
 
 
