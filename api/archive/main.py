@@ -24,8 +24,7 @@ def main() -> None:
         chosen = settings.load(os.environ)
         logging.basicConfig(level=chosen.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
         if sys.argv[1:] == ["once"]:
-            for line in asyncio.run(once(chosen)):
-                logging.info("%s", line)
+            _pass(chosen)
             return
     except CityfeedError as e:
         sys.exit(f"archive: {e}")
@@ -40,6 +39,16 @@ def main() -> None:
             if running.poll() is None:
                 running.terminate()
         ended.wait(chosen.archive_every_s)
+
+
+def _pass(chosen: Settings) -> None:
+    import psycopg
+
+    try:
+        for line in asyncio.run(once(chosen)):
+            logging.info("%s", line)
+    except (psycopg.OperationalError, psycopg.errors.UndefinedTable, OSError) as e:
+        sys.exit(f"archive: {str(e).splitlines()[0]}; the next pass tries again")
 
 
 async def once(chosen: Settings, wanted: "Wanted | None" = None, now_ms: int | None = None) -> list[str]:
