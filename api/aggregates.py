@@ -45,6 +45,7 @@ class Cursor(msgspec.Struct, frozen=True):
     to_ms: int
     after: Key
     readings: dict[int, int]
+    made_ms: int
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,11 @@ async def page(here: AppState, query: Query, kind: type[msgspec.Struct], limit: 
         last = (some[-1].lo_ms, "\U0010ffff", "", "")
     cursor = last and here.cursors.encode(
         KIND,
-        msgspec.structs.asdict(Cursor(query.digest, start.from_ms, start.to_ms, last, positions.readings)),
+        msgspec.structs.asdict(
+            Cursor(query.digest, start.from_ms, start.to_ms, last, positions.readings, start.made_ms)
+        ),
     )
-    end = paging.end_cursor(here.cursors, positions, now_ms)
+    end = paging.end_cursor(here.cursors, positions, start.made_ms)
     return Page(_of_kind(kind, [row for _, row in made], query, here), start, cursor, end)
 
 
@@ -101,7 +104,7 @@ def _begin(here: AppState, query: Query, now_ms: int) -> tuple[Start, Key | None
     for name, given, fixed in (("from", asked.from_ms, found.from_ms), ("to", asked.to_ms, found.to_ms)):
         if given is not None and given != fixed:
             raise bad_cursor(f"it belongs to a query with another `{name}`")
-    return Start(found.from_ms, found.to_ms, None, Positions(found.readings, {})), found.after
+    return Start(found.from_ms, found.to_ms, None, Positions(found.readings, {}), found.made_ms), found.after
 
 
 async def _buckets(connection: series.Connection, query: Query, start: Start, after: Key | None) -> Iterator[Bucket]:

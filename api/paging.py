@@ -8,7 +8,7 @@ at the first one.
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 from urllib.parse import urlencode
 
@@ -45,12 +45,15 @@ class Positions(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Start:
-    """Where a page of history begins: the range [from_ms, to_ms), and for a page after the first the rest."""
+    """Where a page of history begins: the range [from_ms, to_ms), and for a page after the first the rest. `made_ms`:
+    what came after the positions was stored after this moment (epoch ms); it stays from page to page.
+    """
 
     from_ms: int
     to_ms: int
     after: Key | None = None
     positions: Positions | None = None
+    made_ms: int = field(default=0, compare=False)
 
 
 def digest(noun: str, dataset: str, asked: Asked, width: str = "") -> bytes:
@@ -66,12 +69,13 @@ def digest(noun: str, dataset: str, asked: Asked, width: str = "") -> bytes:
 def begin(cursors: Cursors, asked: Asked, query: bytes, default_range_s: int, now_ms: int) -> Start:
     """The page that is asked for. A cursor without a page (of the live feed, of a last page) fixes the positions: the
     range as it stood there. Raises `RequestError` for a cursor of another query or an empty range."""
-    positions = None
+    positions, made_ms = None, now_ms - STORED_WITHIN_MS
     if asked.cursor is not None:
         cursor = cursors.decode_feed(asked.cursor)
         positions = Positions(cursor.of("readings") or {}, cursor.of("windows") or {})
+        made_ms = cursor.made_ms
         if cursor.page is not None:
-            return _next(cursor.page, asked, query, positions)
+            return replace(_next(cursor.page, asked, query, positions), made_ms=made_ms)
     to_ms = now_ms if asked.to_ms is None else asked.to_ms
     from_ms = max(FIRST_MS, to_ms - default_range_s * 1000) if asked.from_ms is None else asked.from_ms
     if from_ms >= to_ms:
@@ -79,7 +83,7 @@ def begin(cursors: Cursors, asked: Asked, query: bytes, default_range_s: int, no
             400, "bad-range", "The range is empty", "`from` is not before `to`.", "from",
             "`from` is inclusive, `to` exclusive and by default now: from=2026-01-31T00:00:00Z&to=2026-02-01T00:00:00Z",
         )  # fmt: skip
-    return Start(from_ms, to_ms, None, positions)
+    return Start(from_ms, to_ms, None, positions, made_ms)
 
 
 def _next(page: Page, asked: Asked, query: bytes, positions: Positions) -> Start:
@@ -94,13 +98,14 @@ def _next(page: Page, asked: Asked, query: bytes, positions: Positions) -> Start
 def cursor_after(cursors: Cursors, query: bytes, start: Start, positions: Positions, after: Key) -> str:
     """The cursor of the page that follows; the live feed takes it too, and goes on from the positions."""
     at = {"readings": positions.readings, PUBLISHED: positions.windows}
-    return cursors.encode_feed(Cursor(at, page=Page(query, start.from_ms, start.to_ms, after)))
+    page = Page(query, start.from_ms, start.to_ms, after)
+    return cursors.encode_feed(Cursor(at, page=page, made_ms=start.made_ms))
 
 
-def end_cursor(cursors: Cursors, positions: Positions, now_ms: int) -> str:
+def end_cursor(cursors: Cursors, positions: Positions, made_ms: int) -> str:
     """The cursor of what was stored at these positions: the live feed goes on from it, and pages show its state."""
     at = {"readings": positions.readings, PUBLISHED: positions.windows}
-    return cursors.encode_feed(Cursor(at, made_ms=now_ms - STORED_WITHIN_MS))
+    return cursors.encode_feed(Cursor(at, made_ms=made_ms))
 
 
 def key_of(cursors: Cursors, asked: Asked, kind: str, query: bytes) -> list[str] | None:

@@ -82,7 +82,7 @@ async def export(request: Request, dataset: str) -> Response:
 def _answer(request: Request, source: Source, after_row: int) -> Response:
     export = source.export
     format = FORMATS[export.format]
-    day = rfc3339(export.taken_ms)[:19].replace(":", "").replace("-", "")
+    day = rfc3339(export.taken_ms - paging.STORED_WITHIN_MS)[:19].replace(":", "").replace("-", "")
     headers = _NOT_STORED | {
         "content-disposition": f'attachment; filename="{export.dataset}-{export.noun}-{day}Z.{format.suffix}"',
         "link": f'<{source.here.base_url(request)}/v1/exports/{export.id}>; rel="describedby"',

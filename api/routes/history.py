@@ -61,7 +61,7 @@ async def _page(request: Request, dataset: str, noun: str) -> Response:
     rows = columns.structs(kind, query.columns, batch)
     cursor = page.after and paging.cursor_after(here.cursors, query.digest, start, positions, page.after)
     modified_ms = _newest(page.rows["published"]) if "published" in (page.rows.dtype.names or ()) else None
-    end = paging.end_cursor(here.cursors, positions, now_ms)
+    end = paging.end_cursor(here.cursors, positions, start.made_ms)
     return _answer(request, here, query, shown, kind, rows, start, limit, cursor, end, modified_ms)
 
 

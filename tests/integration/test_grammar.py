@@ -351,3 +351,27 @@ async def test_all_of_time_has_an_answer(app: FastAPI, history: History, path: s
     url = f"/v1/traffic/{path}from=0001-01-01T00:00:00Z&to=9999-12-31T23:59:59.999Z{extra}&limit=10000"
     rows, _ = await read_through(app, url)
     assert rows or "as_of" in extra or path == "windows?width=1d&"
+
+
+# -- what the live feed goes on from --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["readings?", "windows?width=1d&tz=Asia/Tokyo&"])
+async def test_every_page_names_the_state_it_shows(app: FastAPI, history: History, path: str) -> None:
+    """However long somebody pages: positions and moment are those of the first page."""
+    history.store(three_days(6))
+    now = NOW_MS
+    app.state.cityfeed.now_ms = lambda: now
+    url, found = f"/v1/traffic/{path}{ALL_DAYS}&limit=2", []
+    while url and len(found) < 3:
+        body = (await get(app, url)).json()
+        found.append(app.state.cityfeed.cursors.decode_feed(body["meta"]["cursor"]))
+        url = body["next"]
+        now += 3_600_000
+        history.store([Reading("traffic", "late", "speed", DAY_0_MS + len(found))])
+    assert len(found) == 3
+    assert {cursor.made_ms for cursor in found} == {NOW_MS - 60_000}
+    assert found[0].at["readings"] == found[1].at["readings"] == found[2].at["readings"]
+    assert found[0].page is None
+    rows, _ = await read_through(app, f"/v1/traffic/readings?{ALL_DAYS}&cursor={body['meta']['cursor']}")
+    assert rows and all(row["sensor"] != "late" for row in rows)
