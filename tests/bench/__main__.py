@@ -21,7 +21,17 @@ from deploy.local.tools import ROOT
 from schemas.settings import Settings
 from tests import servers
 from tests.bench import (
-    chain, committed, gateway, indices, live, local, opendata, quality, recovery, sensorthings, stream,
+    chain,
+    committed,
+    gateway,
+    indices,
+    live,
+    local,
+    opendata,
+    quality,
+    recovery,
+    sensorthings,
+    stream,
 )  # fmt: skip
 from tests.bench.figure import Figure
 from tests.service_stack import ServiceStack, port_block, unique_settings
