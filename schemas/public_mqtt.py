@@ -41,8 +41,3 @@ def datastream_id(dataset: str, sensor: str, metric: str) -> int:
 def observations_topic(datastream: int) -> str:
     """Where the Observations of a Datastream are."""
     return f"v1.1/Datastreams({datastream})/Observations"
-
-
-def public_filters(prefix: str) -> tuple[str, ...]:
-    """All of the outlet's topics, as MQTT filters."""
-    return (f"{prefix}/public/#", "v1.1/#")

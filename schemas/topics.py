@@ -92,3 +92,8 @@ def mqtt_readings_filter(prefix: str) -> str:
 def mqtt_meta_filter(prefix: str) -> str:
     """The MQTT subscription for retained registrations: `<prefix>/v1/<dataset>/<sensor>/meta`."""
     return f"{prefix}/v1/+/+/meta"
+
+
+def mqtt_public_filters(prefix: str) -> tuple[str, ...]:
+    """All topics of the public outlet (schemas/public_mqtt.py), as MQTT filters."""
+    return (f"{prefix}/public/#", "v1.1/#")

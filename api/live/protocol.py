@@ -202,6 +202,8 @@ class Session:
         return [Join(message, wish)]
 
     def _replay(self, message: Replay, wish: Wish) -> list[Action]:
+        if message.topic != "readings":
+            return [_error("unknown_topic", "what is played again is readings", message.id)]
         try:
             from_ms = parse_moment(message.from_)
             to_ms = None if message.to is None else parse_moment(message.to)

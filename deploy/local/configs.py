@@ -16,8 +16,8 @@ from deploy.local.stack import (
     public_addresses,
 )
 from deploy.local.tools import ROOT, Tools
-from schemas.public_mqtt import public_filters
 from schemas.settings import Settings
+from schemas.topics import mqtt_public_filters
 
 PUBLIC_CONNECTIONS = 1_000
 """Readers of each public listener; more are refused."""
@@ -63,7 +63,7 @@ def _listener(address: Address, layout: Layout, acl: str) -> str:
 
 def mosquitto_acls(settings: Settings) -> dict[str, str]:
     """Who may do what, by listener. `topic` lines are for clients without a user name, `pattern` lines for all."""
-    public = public_filters(settings.mqtt_topic_prefix)
+    public = mqtt_public_filters(settings.mqtt_topic_prefix)
     rules = {
         "sensors": (*(f"deny {topics}" for topics in public), "readwrite #", "read $SYS/#"),
         "public": tuple(f"read {topics}" for topics in public),

@@ -3,14 +3,14 @@
 import msgspec
 
 from ingest_gateway.routes import match
-from schemas.public_mqtt import PublicValue, datastream_id, observations_topic, public_filters, public_topic
-from schemas.topics import mqtt_meta_filter, mqtt_readings_filter
+from schemas.public_mqtt import PublicValue, datastream_id, observations_topic, public_topic
+from schemas.topics import mqtt_meta_filter, mqtt_public_filters, mqtt_readings_filter
 
 
 def test_the_outlets_topics_are_within_its_filter_and_none_of_the_gateways() -> None:
     topic = public_topic("cityfeed", "air-quality", "balcony", "pm25")
     assert topic == "cityfeed/public/v1/air-quality/balcony/pm25"
-    values, observations = public_filters("cityfeed")
+    values, observations = mqtt_public_filters("cityfeed")
     assert match(values, topic) is not None
     assert match(observations, observations_topic(datastream_id("air-quality", "balcony", "pm25"))) is not None
     for gateways in (mqtt_readings_filter("cityfeed"), mqtt_meta_filter("cityfeed")):
