@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError, for_code
 
 from schemas import published, wire
 from schemas.readings import readings
-from schemas.topics import TOPICS, topic_config
+from schemas.topics import RAW, TOPICS, group_name, topic_config
 from schemas.wire import Record
 from tests.service_stack import ServiceStack
 
@@ -73,6 +73,23 @@ class Log:
 
     def wait_stored(self, n: int) -> None:
         self.stack.wait_until(lambda: self.stored() == n, f"{n} readings", timeout_s=60)
+
+    def committed(self, role: str) -> int:
+        """The raw offset that the role's group committed, -1 for none."""
+        found: list[int] = []
+
+        async def ask() -> None:
+            settings = self.stack.settings
+            group = group_name(settings.kafka_topic_prefix, role)
+            admin = await _admin(self.stack)
+            try:
+                offsets = await admin.list_consumer_group_offsets(group)
+            finally:
+                await admin.close()
+            found.append(max((at.offset for tp, at in offsets.items() if tp.topic.endswith(RAW)), default=-1))
+
+        self._run(ask)
+        return found[0]
 
     def gaps(self) -> list[tuple[Any, ...]]:
         return self.stack.query("SELECT topic, reason, log_epoch, first_lost, next_offset FROM log_gaps ORDER BY id")
@@ -228,6 +245,7 @@ def test_clean_records_that_retention_took_before_they_were_stored(log: Log) -> 
 
 
 def test_readings_clean_emptied_by_retention_goes_on_where_the_group_was(log: Log) -> None:
+    log.stack.wait_until(lambda: log.committed("clean") == 30, "the group's offset, which is written every 2 s")
     log.stack.stop("clean")
     log.cut("readings.clean", 30)
     log.append(10)
