@@ -24,6 +24,9 @@ router = APIRouter()
 PATH = "/asyncapi.json"
 _SCHEMAS = "#/components/schemas/"
 
+SSE_EVENTS = ("subscribed", "snapshot", "data", "hb", "status", "going_away")
+"""The messages that server-sent events carry; what a client would say is in the query."""
+
 DESCRIPTION = """\
 City sensor data as it comes in. Residents and apps listen on the websocket (`cityfeed.v1.json`, no key needed) or on
 the public, read-only MQTT topics; sensors publish on MQTT. Close codes of the websocket: 40xx stop, 41xx back off with
@@ -100,10 +103,12 @@ def document(settings: Settings, base_url: str, version: str) -> dict[str, Any]:
         },
         "defaultContentType": "application/json",
         "servers": _servers(settings, address.scheme, address.netloc, address.hostname or settings.api_host),
-        "channels": {"live": _live(address.path, [*received, *sent])} | _mqtt_channels(settings.mqtt_topic_prefix),
+        "channels": {"live": _live(address.path, [*received, *sent]), "sse": _sse(address.path)}
+        | _mqtt_channels(settings.mqtt_topic_prefix),
         "operations": {
             "hear_clients": _operation("receive", "live", received, "What a client says; `hello` comes first."),
             "tell_clients": _operation("send", "live", sent, "What a client hears."),
+            "tell_listeners": _operation("send", "sse", list(SSE_EVENTS), "What a reader of server-sent events hears."),
             "take_readings": _operation("receive", "readings", ["reading"], "Sensors publish with QoS 1."),
             "take_registrations": _operation("receive", "registrations", ["registration"], "Who a sensor is."),
             "publish_newest": _operation("send", "public", ["public_value"], "Read-only for everyone."),
@@ -135,6 +140,7 @@ def _servers(settings: Settings, scheme: str, netloc: str, hostname: str) -> dic
     found = {
         "websocket": {"host": netloc, "protocol": "wss" if scheme == "https" else "ws",
                       "description": "The live feed."},
+        "http": {"host": netloc, "protocol": scheme, "description": "The same as server-sent events."},
         "sensors": {"host": f"{settings.mqtt_host}:{settings.mqtt_port}", "protocol": "mqtt",
                     "description": "Where sensors publish."},
     }  # fmt: skip
@@ -159,6 +165,18 @@ def _live(path: str, tags: list[str]) -> dict[str, Any]:
         "servers": _refs("servers", ["websocket"]),
         "messages": {tag: {"$ref": f"#/components/messages/{tag}"} for tag in tags},
         "bindings": {"ws": {"method": "GET", "bindingVersion": "0.1.0"}},
+    }
+
+
+def _sse(path: str) -> dict[str, Any]:
+    return {
+        "address": f"{path}/v1/sse",
+        "title": "The live feed as server-sent events",
+        "description": "`event` is the message's type, `data` the message, `id` the cursor to come back with"
+        " (Last-Event-ID). Event `reset` is a `subscribed` whose `recovered` is false: what was missed can't be given.",
+        "servers": _refs("servers", ["http"]),
+        "messages": {tag: {"$ref": f"#/components/messages/{tag}"} for tag in SSE_EVENTS},
+        "bindings": {"http": {"bindingVersion": "0.3.0"}},
     }
 
 

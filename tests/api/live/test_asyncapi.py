@@ -49,6 +49,7 @@ def test_the_parser_has_nothing_against_it(tmp_path: Path) -> None:
     assert found["wrong"] == []
     assert set(found["channels"]["live"]) == {asyncapi._tag(kind) for kind in messages.DOCUMENTED}
     assert found["channels"]["public"] == ["public_value"]
+    assert found["channels"]["sse"] == list(asyncapi.SSE_EVENTS)
 
 
 def test_the_parser_finds_a_mistake(tmp_path: Path) -> None:
@@ -128,10 +129,12 @@ def test_clients_say_what_the_server_hears() -> None:
 def test_servers_are_where_the_world_sees_them() -> None:
     servers = SENT["servers"]
     assert (servers["websocket"]["host"], servers["websocket"]["protocol"]) == ("city.example", "wss")
+    assert (servers["http"]["host"], servers["http"]["protocol"]) == ("city.example", "https")
     assert SENT["channels"]["live"]["address"] == "/data/v1/live"
+    assert SENT["channels"]["sse"]["address"] == "/data/v1/sse"
     assert servers["public_mqtt"]["host"] == "city.example:18831"
     without = asyncapi.document(Settings(mqtt_public_port=0, mqtt_public_websocket_port=0), "http://a:1", "0")
-    assert set(without["servers"]) == {"websocket", "sensors"}
+    assert set(without["servers"]) == {"websocket", "http", "sensors"}
 
 
 async def test_it_is_served_and_named(tmp_path: Path) -> None:
