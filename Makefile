@@ -29,7 +29,7 @@ clean: ## remove the state (readings, queues, logs); what set-up built stays
 	@$(NEEDED) && exec $(VENV)/cityfeed clean
 
 test: ## the whole test suite against real servers of its own
-	@$(SETUP) --tests && exec $(VENV)/pytest -n 3 --dist worksteal
+	@$(SETUP) --tests && exec $(VENV)/pytest -n 2 --dist worksteal
 
 chaos: ## kill and stop everything under load, check that nothing is lost (make chaos SEED=7 SCENARIO=kill-windows)
 	@$(SETUP)
