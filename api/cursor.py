@@ -47,8 +47,8 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
     `at` is {topic: {partition: number}}, ends included: of `readings` the position of a record
     (`log_epoch << 44 | offset`), of `amended`, `windows` and `index` the `out_seq` of a row. Since `out_seq` is one
     counter over these three, history writes it once, as `published`. `within` is {partition: n}: of the record of
-    readings after `at`, the first n too. `page` is there after a page that another one follows. `made_ms` is when a
-    cursor of the live feed was made (epoch ms), 0 for others.
+    readings after `at`, the first n too. `page` is there after a page that another one follows. `made_ms`: what is
+    not in `at` came after this moment (epoch ms); 0: nobody knows. So logs of numbered rows are looked up by time.
     """
 
     at: dict[str, dict[int, int]]

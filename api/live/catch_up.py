@@ -173,7 +173,7 @@ class CatchUp:
 
     def _begin(self, resume: Resume) -> "Stream":
         stream = Stream(self.hub, resume.member, resume.group.ch, resume.group.seq - RESERVED)
-        text = self.hub.cursor_text(resume.cursor.at, resume.cursor.within)
+        text = self.hub.same_place(resume.cursor)
         self.hub.send(resume.member, Subscribed(resume.message.id, resume.group.ch, stream.seq, text, True))
         return stream
 

@@ -158,7 +158,7 @@ class Hub:
     def catch(self, wish: Wish, cursor: Cursor) -> Catch:
         """An empty catch from a cursor on."""
         kind = Changed if wish.conflated else Missed
-        return kind(self.topics[wish.topic], wish, cursor, self.cursor_text)
+        return kind(self.topics[wish.topic], wish, cursor, partial(self.cursor_text, made_ms=cursor.made_ms))
 
     def read_ring(self, catch: Catch, most: int = RESUME_RECORDS) -> bool:
         """Let a catch take records of the ring; gives whether it has them all now."""
@@ -206,7 +206,7 @@ class Hub:
         group.flush(self.cursor(group.wish.topic))
         chunks = catch.chunks(group)
         channel = self._join(member, group)
-        cursor = self.cursor_text(resume.cursor.at, resume.cursor.within)
+        cursor = self.same_place(resume.cursor)
         self.send(member, Subscribed(resume.message.id, group.ch, group.seq - len(chunks), cursor, True))
         channel.tell_first(frames(group.ch, group.seq, list(chunks)))
         member.flush()
@@ -368,10 +368,14 @@ class Hub:
             found = self._cursor[topic] = self.cursor_text(at, {})
         return found
 
-    def cursor_text(self, at: dict[str, dict[int, int]], within: dict[int, int]) -> str:
-        """The text of a cursor of now."""
+    def cursor_text(self, at: dict[str, dict[int, int]], within: dict[int, int], made_ms: int | None = None) -> str:
+        """The text of a cursor; `made_ms`: what it lacks came after this moment, now unless given."""
         held = {partition: n for partition, n in within.items() if n}
-        return self.text_of(Cursor(at, held, made_ms=self.log_ms))
+        return self.text_of(Cursor(at, held, made_ms=self.log_ms if made_ms is None else made_ms))
+
+    def same_place(self, cursor: Cursor) -> str:
+        """The text of a cursor that somebody came back with, and is still at."""
+        return self.cursor_text(cursor.at, cursor.within, cursor.made_ms)
 
     def text_of(self, cursor: Cursor) -> str:
         """The text of any cursor."""

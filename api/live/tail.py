@@ -22,6 +22,7 @@ from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRa
 
 from api.live import metrics
 from api.live.clock import Clock
+from api.live.gather import Gather
 from api.live.hub import Hub
 from api.live.latest import Latest
 from api.live.messages import Status, rfc3339
@@ -46,7 +47,6 @@ RETRY_S = 1.0
 DATABASE_RETRY_S = 5.0
 SILENCE_S = 5.0
 POLL_MS = 1_000
-FLUSH_EVERY_S = 0.005
 POLL_RECORDS = 500
 
 
@@ -72,8 +72,7 @@ class Tail:
         self._silent = False
         self._lost = False
         self._tasks: list[asyncio.Task[None]] = []
-        self._flushed_s = 0.0
-        self._flush: asyncio.TimerHandle | None = None
+        self._gather = Gather(hub.flush, self._failed)
         self.failed: Callable[[BaseException], None] = lambda error: None
         """Called when the tail can't go on: the process is to end."""
 
@@ -87,8 +86,11 @@ class Tail:
     def _ended(self, task: asyncio.Task[None]) -> None:
         """These tasks run for ever: one that ends has failed, and a feed that stands still must not look alive."""
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.critical("the live feed failed", exc_info=error)
-            self.failed(error)
+            self._failed(error)
+
+    def _failed(self, error: BaseException) -> None:
+        log.critical("the live feed failed", exc_info=error)
+        self.failed(error)
 
     async def stop(self) -> None:
         """Stop reading."""
@@ -96,8 +98,7 @@ class Tail:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
-        if self._flush is not None:
-            self._flush.cancel()
+        self._gather.stop()
 
     @property
     def ready(self) -> bool:
@@ -191,30 +192,10 @@ class Tail:
                 batches = await consumer.getmany(timeout_ms=POLL_MS, max_records=POLL_RECORDS)
                 for partition, records in batches.items():
                     self._take(partition, records)
-                self._flush_soon()
+                self._gather.soon()
                 await asyncio.sleep(0)  # a backlog must not keep the API from its clients
         finally:
             await consumer.stop()
-
-    def _flush_soon(self) -> None:
-        """Flush at once, or `FLUSH_EVERY_S` after the last time: what comes close together leaves together."""
-        loop = asyncio.get_running_loop()
-        if self._flush is not None:
-            return
-        wait_s = self._flushed_s + FLUSH_EVERY_S - loop.time()
-        if wait_s <= 0:
-            self._flush_now()
-        else:
-            self._flush = loop.call_later(wait_s, self._flush_now)
-
-    def _flush_now(self) -> None:
-        self._flush = None
-        self._flushed_s = asyncio.get_running_loop().time()
-        try:
-            self._hub.flush()
-        except Exception as e:  # in a timer nobody would hear of it
-            log.critical("the live feed failed", exc_info=e)
-            self.failed(e)
 
     async def _partitions(self) -> list[TopicPartition]:
         """All partitions of our topics; waits for the gateway to make them."""

@@ -38,6 +38,23 @@ def test_mode_all_hears_what_it_missed_and_then_what_comes() -> None:
     assert back.messages("data")[-1]["cursor"] == feed.hub.cursor("readings")
 
 
+@pytest.mark.parametrize("mode", ["all", "latest"])
+def test_who_leaves_again_on_the_way_is_where_it_was_at_the_time_that_it_was(mode: Any) -> None:
+    """Logs of numbered rows are looked up by a cursor's time: an old place with a new time would leave out rows."""
+    feed = Feed()
+    first, member = feed.client(mode=mode, snapshot=False)
+    feed.hub.disconnect(member)
+    old = first.messages("subscribed")[0]["cursor"]
+    feed.publish(batch(("a", 1, 2)))
+    feed.hub.log_ms += 3_600_000
+    back, _ = feed.client(mode=mode, snapshot=False, cursor=old)
+    for message in (back.messages("subscribed")[0], back.messages("data")[0]):
+        assert CURSORS.decode_feed(message["cursor"]).made_ms == T0
+    feed.publish(batch(("a", 3, 5)))
+    feed.hub.tick(1000)
+    assert CURSORS.decode_feed(back.messages("data")[-1]["cursor"]).made_ms == T0 + 3_600_000
+
+
 def test_a_cursor_inside_a_record_goes_on_inside_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(groups, "FRAME_ROWS", 2)
     monkeypatch.setattr(catching, "FRAME_ROWS", 2)

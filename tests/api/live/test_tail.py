@@ -72,11 +72,4 @@ async def test_an_exception_that_nobody_expected_ends_the_process(monkeypatch: p
     await asyncio.sleep(0)
     await asyncio.sleep(0.01)
     assert [type(error) for error in failures] == [ZeroDivisionError]
-
-    def flush() -> None:
-        raise KeyError("in a timer")
-
-    monkeypatch.setattr(feed.hub, "flush", flush)
-    tail._flush_soon()
-    assert [type(error) for error in failures] == [ZeroDivisionError, KeyError]
     await tail.stop()
