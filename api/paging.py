@@ -66,13 +66,20 @@ def digest(noun: str, dataset: str, asked: Asked, width: str = "") -> bytes:
     return hashlib.blake2b(msgspec.msgpack.encode(parts), digest_size=8).digest()
 
 
-def begin(cursors: Cursors, asked: Asked, query: bytes, default_range_s: int, now_ms: int) -> Start:
+def begin(
+    cursors: Cursors, asked: Asked, query: bytes, default_range_s: int, now_ms: int, topic: str = "readings"
+) -> Start:
     """The page that is asked for. A cursor without a page (of the live feed, of a last page) fixes the positions: the
-    range as it stood there. Raises `RequestError` for a cursor of another query or an empty range."""
+    range as it stood there; `topic` is what the rows are of. Raises `RequestError` for a cursor of another query or
+    topic, or an empty range.
+    """
     positions, made_ms = None, now_ms - STORED_WITHIN_MS
     if asked.cursor is not None:
         cursor = cursors.decode_feed(asked.cursor)
-        positions = Positions(cursor.of("readings") or {}, cursor.of("windows") or {})
+        if cursor.of(topic) is None:
+            raise bad_cursor(f"it is of {' and '.join(sorted(cursor.at))} and says nothing of {topic}")
+        published = cursor.of("windows" if topic == "readings" else topic)
+        positions = Positions(cursor.of("readings") or {}, published or {})
         made_ms = cursor.made_ms
         if cursor.page is not None:
             return replace(_next(cursor.page, asked, query, positions), made_ms=made_ms)

@@ -399,6 +399,7 @@ COVERED_BY: dict[str, tuple[str, ...]] = {
     "tests/integration/test_live_resume.py": (  # the real processes: restarts, another process, Kafka, the database
         "api/live/catch_up.py", "api/live/log.py", "api/live/past.py", "api/live/play.py", "api/queries/stored.py",
     ),
+    "tests/integration/test_live_rows.py": ("api/live/past_rows.py", "api/queries/published.py"),
     "tests/api/live/test_serve.py": ("api/live/connection.py",),
     "tests/api/live/test_published.py": ("api/live/rows_tail.py",),
     "tests/api/live/test_hub.py": ("api/live/batches.py", "api/live/filters.py", "api/live/topics.py"),

@@ -5,6 +5,9 @@
     the database has it        the database, Kafka, then the ring
     nobody has it              recovered: false, with the reason
 
+The database knows of amended readings only how they are now; where Kafka has lost amendments that the client lacks,
+`expired` is the answer.
+
 Each client that is catching up is a task, which sends as its client reads. What breaks off in the middle closes the
 connection (4208): every frame had a cursor, so the client comes back and goes on. Never in part, never in silence.
 """
@@ -31,8 +34,10 @@ from api.live.hub import RESUME_RECORDS, Hub, Resume
 from api.live.log import Log, LogRecord, Stretch
 from api.live.messages import Close, Subscribed
 from api.live.past import Past, Place
+from api.live.past_rows import PastRows
+from api.live.published import RowsTopic
 from api.live.sources import Chain, epoch_of, offset_of, position_of
-from api.queries import stored
+from api.queries import published, stored
 from api.queries.pool import Pool
 from schemas import wire
 from schemas.errors import WireError
@@ -77,6 +82,8 @@ class CatchUp:
         def done(task: asyncio.Task[None]) -> None:
             if self._tasks.get((member, ch)) is task:
                 del self._tasks[member, ch]
+                if task.cancelled():  # not by `cancel`: it would wait for ever
+                    self._send_back(member)
             if after is not None:
                 after()
 
@@ -101,10 +108,14 @@ class CatchUp:
             pass
         except BROKEN as e:
             log.warning("a client that was catching up is sent back: %s", e)
-            member.close(Close.SLOW, "what you missed could not be read on; come back with the last cursor")
+            self._send_back(member)
         except Exception:
             log.exception("a client that was catching up is sent back")
-            member.close(Close.SLOW, "what you missed could not be read on; come back with the last cursor")
+            self._send_back(member)
+
+    @staticmethod
+    def _send_back(member: Member) -> None:
+        member.close(Close.SLOW, "what you missed could not be read on; come back with the last cursor")
 
     # -- resume -------------------------------------------------------------------------------------
 
@@ -125,7 +136,9 @@ class CatchUp:
             if plan not in ("log", "database"):
                 return hub.refuse(resume.member, resume.message, group, plan, cursor)
             stream = self._begin(resume)
-            if plan == "database":
+            if plan == "database" and isinstance(catch.topic, RowsTopic):
+                stretches = await self._tell_rows(catch.topic, catch, cursor, stream)
+            elif plan == "database":
                 place = Place(cursor.made_ms - stored.LATE_MS, catch.at["readings"])
                 past = Past(hub, self._pool, group.wish, place)
                 await self.tell(past, catch, stream)
@@ -155,10 +168,15 @@ class CatchUp:
                 return "log", stretches
         except BROKEN as e:
             log.warning("Kafka can't be read back: %s", e)
-        if "readings" not in at or catch.within or not cursor.made_ms:
+        if catch.within or not cursor.made_ms:
             return reason, []
         try:
             async with self._pool.connection() as connection:
+                if isinstance(catch.topic, RowsTopic):
+                    last, _ = await published.numbers(connection)
+                    here, there = self.hub.at[catch.topic.name], at[catch.topic.name]
+                    known = all(last.get(p, 0) >= max(n, here.get(p, n)) for p, n in there.items())
+                    return ("database" if known else reason), []
                 until, *_ = await stored.progress(connection)
             behind = any(until.get(p, -1) < number for p, number in at["readings"].items())
             if not behind and await self._log.after(at | {"readings": until}, cursor.made_ms) is not None:
@@ -197,6 +215,30 @@ class CatchUp:
             await stream.room()
         if rows:
             await stream.send([Chunk(self.hub.text_of(place.cursor(amended, made_ms)), b",".join(rows))])
+
+    async def _tell_rows(self, topic: RowsTopic, catch: Catch, cursor: Cursor, stream: "Stream") -> list[Stretch]:
+        """Published rows up to where this process is; gives what of the log is to be read behind them.
+
+        Their order is that of the database's clock, so who breaks off begins again: clients know a row by its `rev`.
+        """
+        hub, source = self.hub, topic.name
+        async with self._pool.connection() as connection:
+            last, now_ms = await published.numbers(connection)
+        until, until_ms = last | hub.at[source], hub.log_ms
+        until |= {p: max(n, until.get(p, n)) for p, n in catch.at[source].items()}
+        past = PastRows(topic, self._pool, catch.wish, catch.at[source], until, cursor.made_ms, now_ms)
+        began = hub.same_place(cursor)
+        while not past.done:
+            for batch in await past.read():
+                if not isinstance(catch, Missed):
+                    catch.add(batch)
+                    continue
+                rows = [batch.row(i) for i in catch.wanted(batch)]
+                parts = (rows[i : i + FRAME_ROWS] for i in range(0, len(rows), FRAME_ROWS))
+                await stream.send(Chunk(began, b",".join(part)) for part in parts)
+            await stream.room()
+        catch.at[source] = until
+        return [] if hub.ring.covers(catch.at) else await self._log.after(catch.at, until_ms) or []
 
     async def through_log(self, catch: Catch, stream: "Stream", stretches: list[Stretch]) -> None:
         """From Kafka, until the ring has the rest."""

@@ -114,17 +114,20 @@ def _mistakes(topic: str, wanted: Filter, datasets: Collection[str]) -> list[str
     return found
 
 
-def query_of(wish: Wish) -> list[tuple[str, str]]:
-    """The wish as query parameters of history, without the dataset: what fills a gap."""
+def queries_of(wish: Wish) -> list[list[tuple[str, str]]]:
+    """The wish as query parameters of history, without the dataset: what fills a gap. A page of windows has one
+    width, so there may be several.
+    """
     origins = [name for name, origin in ORIGINS.items() if origin in wish.origins]
-    widths = {width.seconds: name for name, width in WIDTHS.items()}
+    widths = [name for name, width in WIDTHS.items() if not wish.widths or width.seconds in wish.widths]
     named: dict[str, list[Any]] = {
         "sensor": sorted(wish.sensors), "metric": sorted(wish.metrics),
-        "width": [widths[s] for s in sorted(wish.widths)], "index": sorted(wish.indices),
+        "index": sorted(wish.indices),
         "category": sorted(wish.categories),
         "flag": sorted(wish.flags) if wish.flags != ALL_FLAGS else [],
         "origin": origins if wish.topic == "readings" else [],
     }  # fmt: skip
     if wish.bbox is not None:
         named["bbox"] = [",".join(f"{getattr(wish.bbox, f.name):g}" for f in fields(wish.bbox))]
-    return [(name, str(value)) for name, values in named.items() for value in values]
+    asked = [(name, str(value)) for name, values in named.items() for value in values]
+    return [[("width", width), *asked] for width in widths] if wish.topic == "windows" else [asked]

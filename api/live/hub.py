@@ -18,12 +18,12 @@ from urllib.parse import urlencode
 from api.cursor import Cursor
 from api.live.batches import Batch
 from api.live.catching import Catch, Changed, Missed, frames
-from api.live.filters import Wish, query_of
+from api.live.filters import Wish, queries_of
 from api.live.frames import Frame, message_frame, snapshot_frame
 from api.live.groups import AllGroup, Change, Channel, Group, LatestGroup, Link, Member
 from api.live.latest import Latest
 from api.live.messages import Close, GoingAway, Hb, ServerMessage, Status, Subscribe, Subscribed, rfc3339
-from api.live.published import IndexTopic, WindowsTopic, amended
+from api.live.published import IndexTopic, RowsTopic, WindowsTopic, amended
 from api.live.ring import Entry, Ring
 from api.live.topics import ReadingsTopic, Topic
 from schemas.errors import RequestError
@@ -42,7 +42,8 @@ CATCHES = 256
 READ_BATCHES = 1_000
 READ_ROWS = 64
 """So many batches of the ring, of at most so many rows, are kept as they were read last."""
-HISTORY_SLACK_MS = 600_000
+HISTORY_SLACK_MS = {"readings": 2 * 3_600_000, "windows": 25 * 3_600_000, "index": 49 * 3_600_000}
+"""So much before a cursor's time begins what came after it: an hour's reading, a day's window, a day's index."""
 UNTIL = "until"
 """In the `at` of a cursor that stands in the middle of stored readings: up to which position they were read."""
 
@@ -76,7 +77,8 @@ class Hub:
         self.readings = ReadingsTopic(latest, registry)
         self.windows = WindowsTopic(registry, self.readings.unit)
         self.index = IndexTopic(registry, self.readings.unit)
-        self.topics: dict[str, Topic] = {t.name: t for t in (self.readings, self.windows, self.index)}
+        self.numbered: tuple[RowsTopic, ...] = (self.windows, self.index)
+        self.topics: dict[str, Topic] = {t.name: t for t in (self.readings, *self.numbered)}
         self.ring = Ring(settings.live_ring_bytes)
         self.at: dict[str, dict[int, int]] = {source: {} for t in self.topics.values() for source in t.sources}
         self.log_ms = 0
@@ -259,12 +261,18 @@ class Hub:
         return self._join(member, group)
 
     def _history(self, wish: Wish, cursor: Cursor) -> tuple[str, ...]:
-        since = cursor.made_ms - HISTORY_SLACK_MS if cursor.made_ms else cursor.page.from_ms if cursor.page else None
-        asked = [("from", rfc3339(since))] if since is not None else []
-        asked += [*query_of(wish), ("cursor", self.cursor(wish.topic))]
+        since: list[tuple[str, str]] = []
+        if cursor.made_ms:
+            since = [("from", rfc3339(cursor.made_ms - HISTORY_SLACK_MS[wish.topic]))]
+        elif cursor.page:
+            since = [("from", rfc3339(cursor.page.from_ms))]
+        until = ("cursor", self.cursor(wish.topic))
         base = self._settings.api_public_url.rstrip("/")
-        datasets = sorted(wish.datasets or self._registry.datasets)
-        return tuple(f"{base}/v1/{dataset}/{wish.topic}?{urlencode(asked)}" for dataset in datasets)
+        return tuple(
+            f"{base}/v1/{dataset}/{wish.topic}?{urlencode([*since, *query, until])}"
+            for dataset in sorted(wish.datasets or self._registry.datasets)
+            for query in queries_of(wish)
+        )
 
     # -- rows ---------------------------------------------------------------------------------------
 

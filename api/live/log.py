@@ -72,6 +72,8 @@ class Log:
         Raises `KafkaError`, `TimeoutError`.
         """
         left = {TopicPartition(self._name(s.source), s.partition): s for s in stretches if s.first < s.end}
+        if not left:
+            return  # a consumer of nothing can't be stopped: aiokafka cancels whoever asks
         async with self._consumer() as consumer:
             consumer.assign(list(left))
             for tp, stretch in left.items():

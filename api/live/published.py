@@ -121,12 +121,14 @@ class RowsTopic(Topic):
 
     def load(self, lists: Lists) -> None:
         """Take rows of the database into the state; columns as lists, named as in `schemas.published`."""
+        categories = lists.get("category")
         for i, key in enumerate(self.keys_of(lists)):
             index = self.index(key)
             known = self._newest.get(index)
             start, rev = lists["start"][i], lists["rev"][i]
             if known is None or (start, rev) > known[:2]:
-                self._newest[index] = start, rev, lists["origin"][i], "", self.row(lists, i)
+                category = categories[i] if categories else ""
+                self._newest[index] = start, rev, lists["origin"][i], category, self.row(lists, i)
 
     def chosen(self, wish: Wish) -> list[int]:
         found = [index for index in self._newest if self.wants(wish, index)]

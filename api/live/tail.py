@@ -13,7 +13,8 @@ import contextlib
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
 
 import psycopg
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -28,7 +29,8 @@ from api.live.latest import Latest
 from api.live.messages import Status, rfc3339
 from api.live.rows_tail import RowsTail
 from api.live.sources import SOURCES, Chain, position_of
-from api.queries.latest import Stored, newest_readings, newest_windows, stored_positions
+from api.queries import published
+from api.queries.latest import Stored, newest_readings, stored_positions
 from api.queries.pool import Pool
 from schemas import registry as registrations
 from schemas import topics, wire
@@ -37,6 +39,7 @@ from schemas.registry import Registry
 from schemas.settings import Settings
 
 log = logging.getLogger(__name__)
+Record: TypeAlias = "ConsumerRecord[bytes | None, bytes | None]"
 
 LOOK_BACK_S = 900
 LOOK_BACK_RECORDS = 20_000
@@ -69,6 +72,7 @@ class Tail:
         self._following: set[TopicPartition] = set()
         self._goal: dict[TopicPartition, int] | None = None
         self._heard: dict[int, tuple[int, int]] = {}
+        self._behind: dict[TopicPartition, int] = {}
         self._silent = False
         self._lost = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -158,8 +162,9 @@ class Tail:
         async with pool.connection(timeout=timeout_s) as connection:
             stored = await stored_positions(connection)
             rows = await newest_readings(connection, self._registry)
-            windows = await newest_windows(connection)
-        self._hub.windows.load(windows)
+            state = {topic: await published.newest(connection, topic.name) for topic in self._hub.numbered}
+        for topic, columns in state.items():
+            topic.load(columns)
         self._hub.refresh("readings", self._latest.load(rows))
         return stored
 
@@ -192,6 +197,7 @@ class Tail:
                 batches = await consumer.getmany(timeout_ms=POLL_MS, max_records=POLL_RECORDS)
                 for partition, records in batches.items():
                     self._take(partition, records)
+                    self._note_time(partition, records, consumer.highwater(partition))
                 self._gather.soon()
                 await asyncio.sleep(0)  # a backlog must not keep the API from its clients
         finally:
@@ -276,7 +282,7 @@ class Tail:
         if recreated:
             self._log_epoch[tp.partition] = self._log_epoch.get(tp.partition, 0) + 1
 
-    def _take(self, tp: TopicPartition, records: Iterable[ConsumerRecord[bytes | None, bytes | None]]) -> None:
+    def _take(self, tp: TopicPartition, records: Iterable[Record]) -> None:
         for record in records:
             if tp.topic == self._clean:
                 self._take_readings(tp.partition, record.offset, record.value or b"")
@@ -318,9 +324,20 @@ class Tail:
         stamp = record.tick if not n else int(record.readings.received.max())
         if stamp > 0:
             self._heard[partition] = stamp, _now_ms()
-            self._hub.log_ms = min(stamp for stamp, _ in self._heard.values())
         metrics.TAIL_RECORDS.inc()
         metrics.TAIL_READINGS.inc(n)
+
+    def _note_time(self, tp: TopicPartition, records: Sequence[Record], high: int | None) -> None:
+        """How far all logs have been read, in time; until the first catching up is over, nobody knows.
+
+        Readings tell the time by themselves; a log of published rows holds it up while more of it is to be read.
+        """
+        if high is not None and self._next[tp] < high and tp.topic in self._sources:
+            self._behind[tp] = records[-1].timestamp
+        else:
+            self._behind.pop(tp, None)
+        if self.ready and self._heard:
+            self._hub.log_ms = min(*(stamp for stamp, _ in self._heard.values()), *self._behind.values(), _now_ms())
 
     def _take_registration(self, offset: int, value: bytes) -> None:
         try:

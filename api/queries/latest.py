@@ -1,8 +1,6 @@
 """What the live feed needs of the database when it starts."""
 
-import math
 from dataclasses import dataclass
-from itertools import repeat
 from typing import Any
 
 import psycopg
@@ -11,7 +9,6 @@ from psycopg.rows import tuple_row
 from api.live.latest import LatestRow
 from schemas.registry import Registry
 from schemas.units import canonical_unit
-from schemas.windows import WIDTHS_S
 
 POSITIONS = "SELECT part, log_epoch, next_offset, raw FROM positions"
 
@@ -32,20 +29,6 @@ LEFT JOIN LATERAL (
 """
 
 
-WINDOWS = """
-SELECT s.dataset, s.sensor, s.metric, width.s, (extract(epoch FROM w.start) * 1000)::bigint, w.n,
-       coalesce(w.n_expected, -1), w.coverage, w.mean, w.min, w.max, w.std, w.p50, w.p95, w.first, w.last, w.complete,
-       w.rev, w.origin, (extract(epoch FROM w.published) * 1000)::bigint
-FROM series s CROSS JOIN unnest(%s::integer[]) AS width(s) CROSS JOIN LATERAL (
-    SELECT * FROM windows WHERE series = s.id AND width_s = width.s AND NOT gone ORDER BY start DESC LIMIT 1
-) AS w
-"""
-WINDOW_COLUMNS = (
-    "dataset", "sensor", "metric", "width_s", "start", "n", "n_expected", "coverage", "mean", "min", "max", "std",
-    "p50", "p95", "first", "last", "complete", "rev", "origin", "published",
-)  # fmt: skip
-
-
 @dataclass(frozen=True)
 class Stored:
     """How far a partition of readings.clean is stored: the next offset, the log's epoch, the last raw offset."""
@@ -60,17 +43,6 @@ async def stored_positions(connection: psycopg.AsyncConnection[Any]) -> dict[int
     async with connection.cursor(row_factory=tuple_row) as cursor:
         await cursor.execute(POSITIONS)
         return {part: Stored(*rest) for part, *rest in await cursor.fetchall()}
-
-
-async def newest_windows(connection: psycopg.AsyncConnection[Any]) -> dict[str, list[Any]]:
-    """The newest window of every series and width, as columns; no number is NaN, as in `schemas.published`."""
-    async with connection.cursor(row_factory=tuple_row) as cursor:
-        await cursor.execute(WINDOWS, (list(WIDTHS_S.values()),))
-        rows = await cursor.fetchall()
-    return {
-        name: [math.nan if value is None else value for value in column]
-        for name, column in zip(WINDOW_COLUMNS, zip(*rows, strict=True) if rows else repeat(()), strict=False)
-    }
 
 
 async def newest_readings(connection: psycopg.AsyncConnection[Any], registry: Registry) -> list[LatestRow]:

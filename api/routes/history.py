@@ -50,7 +50,7 @@ async def _page(request: Request, dataset: str, noun: str) -> Response:
     if query.grouped:
         made = await aggregates.page(here, query, kind, limit, now_ms)
         return _answer(request, here, query, shown, kind, made.rows, made.start, limit, made.cursor, made.end)
-    start = paging.begin(here.cursors, asked, query.digest, query.noun.default_range_s(asked), now_ms)
+    start = paging.begin(here.cursors, asked, query.digest, query.noun.default_range_s(asked), now_ms, noun)
     async with here.pool.connection() as connection:
         positions = start.positions or await series.positions(connection)
         if asked.cursor is not None and start.after is None:

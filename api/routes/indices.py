@@ -51,7 +51,7 @@ async def _history(
     now_ms, limit = here.now_ms(), paging.limit(asked, here.settings)
     digest = paging.digest("index", dataset.id, asked)
     range_s = DAILY_RANGE_S if all(INDICES[name].day_of for name in names) else HOURLY_RANGE_S
-    start = paging.begin(here.cursors, asked, digest, range_s, now_ms)
+    start = paging.begin(here.cursors, asked, digest, range_s, now_ms, "index")
     async with here.pool.connection() as connection:
         positions = start.positions or await series.positions(connection)
         chosen = await _filter(connection, dataset, asked, names)

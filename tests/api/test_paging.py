@@ -112,6 +112,15 @@ def test_a_cursor_of_the_live_feed_shows_history_as_it_stood_there() -> None:
     )
 
 
+def test_a_cursor_of_the_live_feed_goes_with_its_topic() -> None:
+    """Else a page would be of nothing, as if nothing had been stored."""
+    index = CURSORS.encode_feed(Cursor({"index": {0: 3}}, made_ms=5))
+    assert begin(CURSORS, Asked(cursor=index), QUERY, 3600, 10, "index").positions == Positions({}, {0: 3})
+    for topic in ("readings", "windows"):
+        with pytest.raises(RequestError, match=f"it is of index and says nothing of {topic}"):
+            begin(CURSORS, Asked(cursor=index), QUERY, 3600, 10, topic)
+
+
 def test_the_live_feed_can_read_what_a_page_ended_with() -> None:
     start, positions = Start(0, HOUR_MS), Positions({0: 1}, {0: 9})
     read = CURSORS.decode_feed(cursor_after(CURSORS, QUERY, start, positions, Key(1, 5)))

@@ -4,7 +4,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -102,7 +102,7 @@ def test_what_the_ring_does_not_have_comes_from_kafka_and_what_kafka_does_not_ha
         back.assert_no_gap()
         assert back.repeats == 0
     stored(stack, 45)
-    forget_the_log(stack)
+    forget_the_log(stack, "readings.clean")
     with listening(stack, cursor=cursors.encode_feed(first), **WANTED) as back:
         back.until(lambda: len(back.rows()) == 45)
         assert starts(back) == expected(range(45)) and back.of("subscribed")[0]["recovered"] is True
@@ -122,20 +122,19 @@ def test_what_the_ring_does_not_have_comes_from_kafka_and_what_kafka_does_not_ha
     assert metric(stack, "cityfeed_tail_gaps_total") == 0
 
 
-def forget_the_log(stack: ServiceStack) -> None:
-    """Delete what Kafka has of the clean readings, as retention would."""
+def forget_the_log(stack: ServiceStack, *topics: str) -> None:
+    """Delete what Kafka has of topics but the last record, as retention would."""
     from aiokafka import AIOKafkaConsumer, TopicPartition
     from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
     async def run() -> None:
-        name = stack.settings.kafka_topic_prefix + "readings.clean"
         consumer = AIOKafkaConsumer(bootstrap_servers=stack.settings.kafka_bootstrap)
         admin = AIOKafkaAdminClient(bootstrap_servers=stack.settings.kafka_bootstrap)
         await consumer.start()
         await admin.start()
         try:
-            found = await admin.describe_topics([name])
-            parts = [TopicPartition(name, p["partition"]) for p in found[0]["partitions"]]
+            found = await admin.describe_topics([stack.settings.kafka_topic_prefix + topic for topic in topics])
+            parts = [TopicPartition(topic["topic"], p["partition"]) for topic in found for p in topic["partitions"]]
             ends = await consumer.end_offsets(parts)
             await admin.delete_records({tp: RecordsToDelete(before_offset=max(0, end - 1)) for tp, end in ends.items()})
         finally:
@@ -196,11 +195,6 @@ def test_a_replay_keeps_the_spacing_ends_at_to_and_can_be_taken_up_again(stack: 
 def player(stack: ServiceStack, since: str, to: str | None = None, **wanted: Any) -> "closing[Listener]":
     asked = {"type": "replay", "from": since, "filter": {"sensor": ["s1"]}} | ({"to": to} if to else {}) | wanted
     return closing(Listener(stack.settings, **asked))
-
-
-@pytest.fixture
-def nothing() -> Iterator[None]:
-    yield
 
 
 def test_windows_are_heard_and_come_back_to(stack: ServiceStack) -> None:

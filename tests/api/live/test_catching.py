@@ -113,7 +113,7 @@ def test_what_can_not_be_given_has_an_address() -> None:
     link, _ = feed.client(mode="all", cursor=old, filter=wanted)
     (subscribed,) = link.messages("subscribed")
     assert subscribed["history"] == [
-        f"https://city.example/v1/{dataset}/readings?from=2025-12-31T23%3A50%3A00.000Z&sensor=a&metric=speed"
+        f"https://city.example/v1/{dataset}/readings?from=2025-12-31T22%3A00%3A00.000Z&sensor=a&metric=speed"
         f"&flag=1&flag=3&origin=live&bbox=0%2C0%2C1%2C1&cursor={subscribed['cursor']}"
         for dataset in ("air-quality", "traffic")
     ]

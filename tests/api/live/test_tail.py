@@ -2,15 +2,18 @@
 
 import asyncio
 import logging
+from types import SimpleNamespace
 
 import pytest
+from aiokafka import TopicPartition
 
 from api.live.sources import Chain
 from api.live.tail import Tail
 from schemas import registry, wire
 from schemas.registry import Registration
 from schemas.settings import Settings
-from tests.api.live.feeding import Feed, batch
+from schemas.topics import CLEAN, WINDOWS
+from tests.api.live.feeding import T0, Feed, batch
 
 
 def test_each_record_names_the_one_before_it() -> None:
@@ -56,6 +59,28 @@ def test_records_that_can_not_be_used_are_alarms_and_no_end(caplog: pytest.LogCa
     assert caplog.text.count("ALARM") == 3
     assert feed.latest.positions == {0: 2}
     assert list(feed.registry.sensors("traffic")) == ["a"]
+
+
+def test_a_log_of_published_rows_that_is_behind_holds_the_time_of_cursors_up() -> None:
+    """Else a cursor would say that it has windows which were not read yet."""
+    feed = Feed()
+    tail = Tail(Settings(), feed.registry, feed.latest, feed.hub)
+    windows, clean = TopicPartition(WINDOWS, 0), TopicPartition(CLEAN, 0)
+    feed.hub.log_ms = 0
+    tail._goal = {windows: 5}
+    tail._heard[0] = T0 + 9_000, T0 + 9_000
+    tail._next = {windows: 3, clean: 10}
+
+    def note(tp: TopicPartition, timestamp: int, high: int) -> int:
+        tail._note_time(tp, [SimpleNamespace(timestamp=timestamp)], high)
+        return feed.hub.log_ms
+
+    assert note(clean, T0 + 9_000, 10) == 0  # until all that was there at the start has been read
+    tail._goal = {}
+    assert note(windows, T0 + 1_000, 5) == T0 + 1_000
+    assert note(clean, T0 + 9_000, 12) == T0 + 1_000
+    tail._next[windows] = 5
+    assert note(windows, T0 + 2_000, 5) == T0 + 9_000
 
 
 async def test_an_exception_that_nobody_expected_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
