@@ -1,7 +1,7 @@
 """The data-quality report: how far a series' day can be trusted, in parts that are shown."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,9 +13,9 @@ from api.rows import QualityRow
 from api.times import DAY_MS, rfc3339
 from schemas import neighbours
 from schemas.datasets import Dataset
-from schemas.detector import FROM_MINUTE, TO_MINUTE, Health, health
+from schemas.detector import Health, health, judged_ms
 from schemas.flags import Flag, fired_tests
-from schemas.quality import Neighbours
+from schemas.quality import Detector, Neighbours
 from schemas.registry import Registry
 
 Array = npt.NDArray[Any]
@@ -65,11 +65,9 @@ def row(
     )  # fmt: skip
 
 
-def detector_span(day_ms: int, zone: ZoneInfo) -> tuple[int, int]:
+def detector_span(day_ms: int, zone: ZoneInfo, limits: Detector) -> tuple[int, int]:
     """From when to when (epoch ms) a detector is judged: 05:00 to 21:59 of the city's day of the same date."""
-    midnight = datetime.fromtimestamp(day_ms / 1000, UTC).replace(tzinfo=None)
-    since, until = ((midnight + timedelta(minutes=minute)).replace(tzinfo=zone) for minute in (FROM_MINUTE, TO_MINUTE))
-    return int(since.timestamp() * 1000), int(until.timestamp() * 1000)
+    return judged_ms(datetime.fromtimestamp(day_ms / 1000, UTC).date(), zone, limits)
 
 
 def detector(
@@ -78,6 +76,7 @@ def detector(
     span: tuple[int, int],
     until_ms: int,
     span_s: int,
+    limits: Detector,
     rural: bool,
 ) -> Health | None:
     """The verdict on a detector's day from its values by start; None while nothing is due."""
@@ -87,7 +86,7 @@ def detector(
     starts = sorted(occupancy)
     return health(
         np.array([volume.get(start, np.nan) for start in starts]), np.array([occupancy[s] for s in starts]), due,
-        rural=rural,
+        limits, span_s=span_s, rural=rural,
     )  # fmt: skip
 
 
@@ -101,19 +100,12 @@ def neighbours_of(
     registry: Registry, dataset: str, sensors: set[str], limits: Neighbours, at_ms: int
 ) -> dict[str, list[str]]:
     """By each of `sensors` that has a place: the sensors within the radius, by the places that hold at a moment."""
-    places = {
-        sensor: (r.site.lon, r.site.lat)
-        for sensor in registry.sensors(dataset)
+    places = neighbours.Places(registry, dataset)
+    return {
+        sensor: places.near(sensor, at_ms, limits.radius_m)
+        for sensor in sensors
         if (r := registry.at(dataset, sensor, at_ms)) is not None and r.site.lon is not None and r.site.lat is not None
     }
-    names = list(places)
-    lon, lat = np.array(list(places.values()), float).reshape(-1, 2).T
-    found: dict[str, list[str]] = {}
-    for sensor in sensors & set(names):
-        i = names.index(sensor)
-        near = neighbours.within_of(lon, lat, i, limits.radius_m)
-        found[sensor] = [names[k] for k in np.flatnonzero(near)]
-    return found
 
 
 def agreement(own: Array, others: list[Array], limits: Neighbours) -> list[Agreement]:

@@ -22,6 +22,7 @@ from schemas.readings import DATASET_PATTERN, RESERVED_DATASETS, SENSOR_PATTERN,
 from schemas.toml_files import Path, TomlFile
 from schemas.units import conversion
 
+OCCUPANCY = "occupancy"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DURATION = re.compile(r"P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?")
 _DURATION_S = (365 * 86_400, 30 * 86_400, 7 * 86_400, 86_400, 3600, 60, 1)
@@ -213,7 +214,7 @@ def _sensor_mistakes(dataset: Dataset) -> Iterator[tuple[Path, str]]:
                 yield ("sensors", sensor, name), f"sensors.{sensor}: the dataset has no metric {name!r}"
                 continue
             metric = dataset.quality(sensor, name)
-            for field, problem in mistakes(metric, metric.span_s):
+            for field, problem in (*mistakes(metric, metric.span_s), *_misplaced(name, metric)):
                 yield ("sensors", sensor, name, field), f"sensors.{sensor}.{name}: {problem}"
 
 
@@ -231,3 +232,12 @@ def _metric_mistakes(name: str, metric: Metric) -> Iterator[tuple[str, str]]:
             f"no conversion from {metric.unit!r} to {QUANTITIES[name].unit}; schemas/units.py lists them",
         )
     yield from mistakes(metric, metric.span_s)
+    yield from _misplaced(name, metric)
+
+
+def _misplaced(name: str, quality: Quality) -> Iterator[tuple[str, str]]:
+    """Rules of closed hours and days on a metric that they are not made for."""
+    if quality.neighbours is not None and name in CORRECTED:
+        yield "neighbours", f"neighbours: {name} is made of other metrics; compare those"
+    if quality.detector is not None and name != OCCUPANCY:
+        yield "detector", f"detector: a detector's health is told from its occupancy; put it in metrics.{OCCUPANCY}"

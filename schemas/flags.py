@@ -41,6 +41,14 @@ class Test(IntFlag):
     POSITION_FAIL = 1 << 16
     CLOCK_AHEAD = 1 << 17
     CLOCK_BEHIND = 1 << 18
+    # Of closed hours and days: given later, by an amendment, never by the stream, and never FAIL, so that what averages
+    # count stays the same.
+    NEIGHBOURS_SUSPECT = 1 << 19
+    DETECTOR_INSUFFICIENT_DATA = 1 << 20
+    DETECTOR_ZERO_OCCUPANCY = 1 << 21
+    DETECTOR_HIGH_OCCUPANCY = 1 << 22
+    DETECTOR_INTERMITTENT = 1 << 23
+    DETECTOR_CONSTANT = 1 << 24
 
     @property
     def flag(self) -> Flag:
@@ -63,5 +71,5 @@ def mask_of(flag: Flag) -> int:
 COUNTED = (Flag.GOOD, Flag.NOT_EVALUATED, Flag.SUSPECT)
 """The flags that aggregates count."""
 
-RULES_VERSION = "qc-2"
+RULES_VERSION = "qc-3"
 """The version of the rule set; it travels with every clean record."""

@@ -1,8 +1,9 @@
 """Hours against the neighbours' hours: on closed windows, since neighbours live on other partitions.
 
 An hour is suspect where its mean differs from the median of the means of the sensors within a radius by more than a
-limit, and by more than a share of it. Readings are not flagged by this: one sensor's readings would wait for another's
-windows. The verdict is the hour's, and stands in the quality report.
+limit, by more than a share of it, and by more than a multiple of how far the neighbours themselves are from it (their
+median absolute deviation: Iglewicz and Hoaglin, "How to detect and handle outliers", 1993). The verdict is the hour's:
+once it is closed, its readings get it by an amendment, for one sensor's readings can't wait for another's windows.
 """
 
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.quality import Neighbours
+from schemas.registry import Registry
 
 Array = npt.NDArray[Any]
 
@@ -41,7 +43,52 @@ def judge(mean: Array, near: Array, limits: Neighbours) -> tuple[Array, Array]:
         if not enough.any():
             continue
         median = np.nanmedian(others[:, enough], axis=0)
+        spread = np.nanmedian(np.abs(others[:, enough] - median), axis=0)
         apart = np.abs(mean[sensor, enough] - median)
         judged[sensor] = enough
-        suspect[sensor, enough] = (apart > limits.suspect) & (apart > limits.share * np.abs(median))
+        least = np.maximum(limits.share * np.abs(median), limits.spread * spread)
+        suspect[sensor, enough] = (apart > limits.suspect) & (apart > least)
     return judged, suspect
+
+
+def judge_one(own: float, others: Array, limits: Neighbours) -> bool | None:
+    """Whether one sensor's hour is suspect beside its neighbours' (k, NaN where one has none); None: no verdict."""
+    judged, suspect = judge(np.concatenate(([own], others))[:, None], _first_only(len(others) + 1), limits)
+    return bool(suspect[0, 0]) if judged[0, 0] else None
+
+
+def _first_only(n: int) -> Array:
+    near = np.zeros((n, n), bool)
+    near[0, 1:] = True
+    return near
+
+
+class Places:
+    """Where the registered sensors of a dataset stood, and when; made anew when the registry changed."""
+
+    def __init__(self, registry: Registry, dataset: str) -> None:
+        self._sensors: list[str] = []
+        self._rows_of: dict[str, list[int]] = {}
+        rows: list[tuple[float, float, int, int]] = []
+        for sensor in registry.sensors(dataset):
+            for since, until, registration in registry.validities(dataset, sensor):
+                if (lon := registration.site.lon) is not None and (lat := registration.site.lat) is not None:
+                    self._rows_of.setdefault(sensor, []).append(len(rows))
+                    self._sensors.append(sensor)
+                    rows.append((lon, lat, since, until))
+        columns = list(zip(*rows, strict=True)) if rows else [()] * 4
+        self._lon, self._lat = np.array(columns[0], float), np.array(columns[1], float)
+        self._since, self._until = np.array(columns[2], np.int64), np.array(columns[3], np.int64)
+        self._near: dict[tuple[int, float], Array] = {}
+
+    def near(self, sensor: str, at_ms: int, radius_m: float) -> list[str]:
+        """The other sensors within the radius at a moment (epoch ms); none where the sensor had no place."""
+        for row in self._rows_of.get(sensor, ()):
+            if self._since[row] <= at_ms < self._until[row]:
+                key = (row, radius_m)
+                if key not in self._near:
+                    self._near[key] = np.flatnonzero(within_of(self._lon, self._lat, row, radius_m))
+                at = self._near[key]
+                there = at[(self._since[at] <= at_ms) & (at_ms < self._until[at])]
+                return [name for i in there.tolist() if (name := self._sensors[i]) != sensor]
+        return []

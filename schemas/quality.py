@@ -81,13 +81,37 @@ class Neighbours(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     """On closed hours: suspect where the mean differs by more than `suspect` from the median of the neighbours' means.
 
     Neighbours are the sensors of the dataset within `radius_m`; with fewer than `min_sensors` of them there is no
-    verdict. `share`: the difference must also be more than this share of the median.
+    verdict. `share`: the difference must also be more than this share of the median. `spread`: and more than so many
+    times the neighbours' median distance from it, so that where they differ among themselves nobody is suspect.
     """
 
     radius_m: Annotated[float, msgspec.Meta(gt=0, le=100_000)]
     suspect: float
     min_sensors: Annotated[int, msgspec.Meta(ge=2)] = 3
     share: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    spread: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+
+
+Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
+Hour = Annotated[int, msgspec.Meta(ge=0, le=24)]
+
+
+class Detector(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The daily health of a road detector, judged by its occupancy from `from_hour` to `to_hour` of the city's day;
+    schemas/detector.py has the tests, their order and where the figures come from.
+    """
+
+    from_hour: Hour = 5
+    to_hour: Hour = 22
+    least_samples: Share = 0.60
+    zero_occupancy: Share = 0.59
+    zero_occupancy_rural: Share = 0.90
+    high: Share = 0.70
+    high_occupancy: Share = 0.20
+    no_flow: Share = 0.02
+    no_occupancy: Share = 0.50
+    constant_s: RuleS = 14_400
+    constant: Annotated[float, msgspec.Meta(gt=0)] = 1e-5
 
 
 class Quality(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -106,6 +130,7 @@ class Quality(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     time_gap: TimeGap | None = None
     clock: Clock | None = None
     neighbours: Neighbours | None = None
+    detector: Detector | None = None
 
 
 Q = TypeVar("Q", bound=Quality)
@@ -205,6 +230,11 @@ def _limit_mistakes(quality: Quality) -> Iterator[tuple[str, str]]:
             yield field, f"spike: values within the fail span {_shown(quality.fail)} never differ by {min(given):g}"
     if (n := quality.neighbours) is not None and n.suspect <= 0:
         yield "neighbours", "neighbours: suspect must be above 0"
+    for field in ("neighbours", "detector"):
+        if getattr(quality, field) is not None and quality.fail is None and quality.suspect is None:
+            yield field, f"{field}: the metric needs a fail or a suspect span, so that a reading that agrees is good"
+    if (d := quality.detector) is not None and d.from_hour >= d.to_hour:
+        yield "detector", f"detector: from_hour must be below to_hour, {d.to_hour}"
 
 
 def _window_mistakes(quality: Quality, span_s: int) -> Iterator[tuple[str, str]]:
@@ -223,6 +253,11 @@ def _window_mistakes(quality: Quality, span_s: int) -> Iterator[tuple[str, str]]
             yield from _bounded("flat_line", min(given), max(given) // max(span_s, 1) + 1, span_s)
     if (flat := quality.flat_line) is not None and flat.tolerance <= 0:
         yield "flat_line", "flat_line: tolerance must be above 0; a range is never below it otherwise"
+    if (d := quality.detector) is not None:
+        if not span_s:
+            yield "detector", "detector counts readings, so the metric needs a cadence_s or a period_s"
+        elif d.constant_s < 2 * span_s:
+            yield "detector", f"detector: readings come every {span_s} s; use a constant_s of at least {2 * span_s} s"
     if (a := quality.attenuated) is not None:
         given_limits = [limit for limit in (a.suspect, a.fail) if limit is not None]
         if not given_limits or min(given_limits) <= 0:

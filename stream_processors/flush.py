@@ -18,6 +18,7 @@ from stream_processors.owner import HOUR_S, Owner, Work, count_closed, index_mar
 from stream_processors.rejudge import judge_marks
 from stream_processors.series import Rows, join
 from stream_processors.store import LogGap, Store
+from stream_processors.verdicts import ask
 
 Array = npt.NDArray[Any]
 
@@ -79,6 +80,7 @@ async def _store_readings(work: Work, accepted: list[Item]) -> None:
     if of_an_hour.any():
         hours = standing.take(of_an_hour)
         await work.put_marks(index_marks(owner.table, HOUR_S, hours.slot, hours.start))
+        await ask(work, HOUR_S, hours.slot, hours.start)
     metrics.WINDOWS_READINGS.inc(int(stored.new.sum()))
 
 

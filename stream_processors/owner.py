@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from schemas.neighbours import Places
 from schemas.published import Texts
 from schemas.readings import Array
 from schemas.registry import Registry
@@ -51,6 +52,9 @@ class Owner:
             quiet_ms=self.settings.repair_quiet_s * 1000, max_delay_ms=self.settings.repair_max_delay_s * 1000
         )
         self._slot_of_id = np.zeros(0, np.int64)
+        self._places: dict[str, Places] = {}
+        self._reach_m: dict[tuple[str, str], float] = {}
+        self._places_of = -1  # the registry's `changes` that these two were made of
         self.index_series: dict[IndexKey, int] = {}
 
     async def load(self, store: Store, positions: dict[int, Position]) -> None:
@@ -130,6 +134,26 @@ class Owner:
             self._slot_of_id = np.full(int(known.max(initial=0)) + 1, -1)
         self._slot_of_id[known] = np.arange(len(known))
         return self._slot_of_id[ids]
+
+    def places(self, dataset: str) -> Places:
+        """Where the sensors of a dataset stand."""
+        self._forget_old_places()
+        if dataset not in self._places:
+            self._places[dataset] = Places(self.registry, dataset)
+        return self._places[dataset]
+
+    def reach_m(self, dataset: str, metric: str) -> float:
+        """The longest radius within which a sensor of the dataset compares this metric; 0: none does."""
+        self._forget_old_places()
+        if (dataset, metric) not in self._reach_m:
+            sensors = ("", *self.registry.sensors(dataset))
+            limits = [self.registry.rule(dataset, sensor, metric).metric.neighbours for sensor in sensors]
+            self._reach_m[dataset, metric] = max((one.radius_m for one in limits if one is not None), default=0.0)
+        return self._reach_m[dataset, metric]
+
+    def _forget_old_places(self) -> None:
+        if self._places_of != self.registry.changes:
+            self._places, self._reach_m, self._places_of = {}, {}, self.registry.changes
 
     def rows(self, loaded: Mapping[str, Array]) -> Rows:
         """Stored readings as the windows know them."""

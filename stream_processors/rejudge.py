@@ -11,18 +11,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from schemas import topics
-from schemas.published import Texts
 from schemas.quality import Season
 from schemas.registry import Registry
-from stream_processors import metrics
-from stream_processors.outgoing import names_of
+from stream_processors.amend import put_amended
 from stream_processors.owner import HOUR_S, Owner, Work, index_marks
 from stream_processors.quality.again import Stretch, changed
 from stream_processors.quality.parameters import NO_CLIMATE, Table, climate, parameters
 from stream_processors.repair import as_columns, ranges
 from stream_processors.series import Key, SeriesTable
 from stream_processors.store import Store
+from stream_processors.verdicts import ask
 from stream_processors.windows import Kind, Marks
 
 Array = npt.NDArray[Any]
@@ -81,22 +79,11 @@ async def _amend(
     at, flag, tests = changed(stretch, rules.climates)
     if not len(at):
         return
-    amended = {name: column[at] for name, column in loaded.items()}
-    amended |= {"flag": flag, "tests": tests, "rev": amended["rev"] + 1}
-    await work.store.put_judged(amended)
+    amended = await put_amended(work, {name: column[at] for name, column in loaded.items()}, flag, tests)
     await work.put_marks(owner.windows.amend(owner.rows(amended)))
     of_an_hour = np.flatnonzero(amended["period_s"] == HOUR_S)  # such a reading is a window itself
     await work.put_marks(index_marks(owner.table, HOUR_S, slot[at][of_an_hour], amended["start"][of_an_hour]))
-    part = owner.table.columns["part"][slot[at]]
-    published: dict[str, Array | Texts] = {
-        **names_of(owner.table.keys, slot[at]),
-        **{name: amended[name] for name in ("start", "period_s", "value", "flag", "tests", "rev", "source_rev")},
-        **{name: amended[name] for name in ("origin", "received")},
-        "published": np.full(len(at), work.store.now_ms),
-        "out_seq": work.outgoing.number(part),
-    }
-    work.outgoing.add(topics.AMENDED, part, published)
-    metrics.READINGS_AMENDED.inc(len(at))
+    await ask(work, HOUR_S, slot[at][of_an_hour], amended["start"][of_an_hour])
 
 
 def _distinct(loaded: dict[str, Array]) -> dict[str, Array]:

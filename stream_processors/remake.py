@@ -12,6 +12,7 @@ from stream_processors.owner import Owner, Work, count_closed
 from stream_processors.repair import Key, as_columns, ranges
 from stream_processors.series import Rows
 from stream_processors.store import Store
+from stream_processors.verdicts import ask
 from stream_processors.windows import Kind, close_rows, gone_rows
 
 Array = npt.NDArray[Any]
@@ -61,6 +62,7 @@ async def _remake(work: Work, width_s: int, slot: Array, start: Array) -> int:
     gone = ~np.isin((slot << 43) + start, made)  # a rev changed the period: no reading is this window's any more
     if gone.any():
         await work.put_closed(gone_rows(slot[gone], width_s, start[gone]), expect_new=False)
+    await ask(work, width_s, slot, start)
     return len(loaded)
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from schemas.datasets import OCCUPANCY
+from schemas.detector import METRICS as DETECTOR_METRICS
 from schemas.indices.hourly import OF_QUARTERS
 from schemas.quantities import QUANTITIES
 from schemas.readings import Readings
@@ -22,7 +24,7 @@ _DTYPE = np.dtype(
     [
         ("id", "i4"), ("part", "i2"), ("sensor", "i4"), ("lateness_ms", "i8"), ("silence_ms", "i8"),
         ("rule_period_s", "i4"), ("rule_span_s", "i4"), ("weight", "i4"), ("feeds_index", "?"), ("feeds_quarters", "?"),
-        ("in_order", "?"),
+        ("in_order", "?"), ("compared", "?"), ("has_health", "?"),
     ]
 )  # fmt: skip
 
@@ -135,6 +137,9 @@ class SeriesTable:
         row["rule_span_s"] = max(rule.period_s, rule.cadence_s)
         rules = rule.metric.spike, rule.metric.rate_of_change, rule.metric.flat_line, rule.metric.attenuated
         row["in_order"] = any(one is not None for one in (*rules, rule.metric.time_gap))
+        row["compared"] = rule.metric.neighbours is not None
+        is_detector = key[2] in DETECTOR_METRICS
+        row["has_health"] = is_detector and self._registry.rule(*key[:2], OCCUPANCY).metric.detector is not None
         inputs = dataset.index_inputs() if dataset else {}
         fed = [pollutant for pollutant, metric in inputs.items() if metric == key[2]]
         row["feeds_index"] = dataset is not None and key[2] in dataset.hour_inputs()

@@ -28,7 +28,9 @@ from stream_processors.registering import register
 from stream_processors.reindex import reindex
 from stream_processors.rejudge import rejudge
 from stream_processors.remake import remake
+from stream_processors.series import NEVER_MS
 from stream_processors.store import Store
+from stream_processors.verdicts import answer
 from stream_processors.windows_start import hold_against_logs
 
 log = logging.getLogger(__name__)
@@ -55,6 +57,7 @@ class WindowsRole:
         self._pending: list[Item] = []
         self._pending_readings = 0
         self._undrained = 0  # flushes since marks were drained
+        self._answered_ms = NEVER_MS  # log time of the last look at the verdicts that are due
         self._room = asyncio.Condition()
         self._lock = asyncio.Lock()  # one flush at a time, none while partitions change hands
         self._registrations: list[Registration] = []
@@ -128,12 +131,19 @@ class WindowsRole:
                 await rejudge(self._owner, self._store)
                 await remake(self._owner, self._store)
                 await reindex(self._owner, self._store)
+                await self._answer(self._store)
             await self._refill(self._store)
         except _AWAY as e:
             log.warning("the database did not take a flush, trying again: %s", str(e).strip())
             await self._disconnect()
             return False
         return True
+
+    async def _answer(self, store: Store) -> None:
+        """Give the verdicts that are due: once for each tick, and as long as there are more."""
+        log_ms = self._owner.log_ms()
+        if log_ms != self._answered_ms:
+            self._answered_ms = NEVER_MS if await answer(self._owner, store) else log_ms
 
     def _is_time_to_drain(self) -> bool:
         """Marks wait while a backlog does, for what it holds would mark the same windows again; but not for ever."""

@@ -245,7 +245,10 @@ def test_every_decoder_is_registered_and_may_be_named_in_sources_toml() -> None:
 def test_every_quality_rule_is_registered_and_every_bit_belongs_to_one() -> None:
     rules = importlib.import_module("stream_processors.quality").RULES
     assert {rule.judge.__module__ for rule in rules.values()} == functions_by_file("stream_processors/quality", "judge")
-    bits = [bit for rule in rules.values() for bit in flags.Test if rule.tests & bit]
+    closed = importlib.import_module("stream_processors.verdicts").RULES
+    bits = [
+        bit for tests in (*(r.tests for r in rules.values()), *closed.values()) for bit in flags.Test if tests & bit
+    ]
     assert sorted(bits) == sorted(flags.Test)
 
 
@@ -348,6 +351,9 @@ COVERED_BY: dict[str, tuple[str, ...]] = {
     ),
     "tests/integration/test_broken_logs.py": ("stream_processors/log_reader.py", "stream_processors/windows_start.py"),
     "tests/integration/test_registering.py": ("stream_processors/registering.py",),
+    "tests/integration/test_verdicts.py": (
+        "stream_processors/amend.py", "stream_processors/verdicts.py", "stream_processors/store/verdicts.py",
+    ),
     "tests/integration/test_outbox.py": ("stream_processors/outbox.py", "stream_processors/store/outbox.py"),
     "tests/stream_processors/test_faust_contract.py": ("stream_processors/faust_app.py",),
     "tests/stream_processors/test_store.py": (

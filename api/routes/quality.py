@@ -14,7 +14,8 @@ from api.rows import TESTS, QualityRow, RangeMeta
 from api.state import AppState
 from api.times import DAY_MS, rfc3339
 from schemas.datasets import Dataset
-from schemas.detector import Health
+from schemas.detector import METRICS, Health
+from schemas.quality import Detector
 
 router = APIRouter(tags=["history"])
 
@@ -22,8 +23,6 @@ DEFAULT_RANGE_S = 7 * params.DAY_S
 PAIRS_PER_PAGE = 400  # a day of minutes each: about half a million readings; a page may be shorter than `limit`
 KIND = "quality"
 ORDER = "UTC day, then sensor, then metric"
-
-DETECTOR = ("occupancy", "volume", "speed")
 
 Pair = tuple[int, str, str]
 """(day in epoch ms, sensor, metric): the order of rows."""
@@ -92,7 +91,7 @@ async def _rows(
             quality.row(
                 dataset, sensor, metric, here.unit(dataset.id, sensor, metric), day_ms,
                 rule.cadence_s or rule.period_s, until_ms, days[keys[sensor, metric], day_ms],
-                agreed.get((day_ms, sensor, metric)), detectors.get((day_ms, sensor)) if metric in DETECTOR else None,
+                agreed.get((day_ms, sensor, metric)), detectors.get((day_ms, sensor)) if metric in METRICS else None,
             )
         )  # fmt: skip
     return rows
@@ -102,8 +101,9 @@ async def _detectors(
     here: AppState, connection: series.Connection, dataset: Dataset, page: Sequence[Pair], until_ms: int
 ) -> dict[tuple[int, str], Health]:
     """By day and sensor, of the sensors that send occupancy."""
-    wanted = sorted({(day, sensor) for day, sensor, metric in page if metric in DETECTOR})
-    if not wanted or "occupancy" not in dataset.metrics:
+    wanted = sorted({(day, sensor) for day, sensor, metric in page if metric in METRICS})
+    wanted = [(day, sensor) for day, sensor in wanted if _detector(here, dataset, sensor) is not None]
+    if not wanted:
         return {}
     known = await series.chosen(
         connection, dataset.id, sorted({sensor for _, sensor in wanted}), ("occupancy", "volume"), with_first=False
@@ -111,18 +111,25 @@ async def _detectors(
     key_of = {(sensor, metric): key for key, sensor, metric, _ in known}
     wanted = [(day, sensor) for day, sensor in wanted if (sensor, "occupancy") in key_of]
     zone = ZoneInfo(here.city.info.time_zone)
-    spans = {day: quality.detector_span(day, zone) for day, _ in wanted}
-    occupancy = await queries.samples(connection, [(key_of[s, "occupancy"], *spans[d]) for d, s in wanted])
-    volume = await queries.samples(connection, [(key_of.get((s, "volume"), -1), *spans[d]) for d, s in wanted])
+    limits = {sensor: _detector(here, dataset, sensor) or Detector() for _, sensor in wanted}
+    spans = [quality.detector_span(day, zone, limits[sensor]) for day, sensor in wanted]
+    of = list(zip(wanted, spans, strict=True))
+    occupancy = await queries.samples(connection, [(key_of[s, "occupancy"], *span) for (_, s), span in of])
+    volume = await queries.samples(connection, [(key_of.get((s, "volume"), -1), *span) for (_, s), span in of])
     found: dict[tuple[int, str], Health] = {}
-    for (day, sensor), flow, share in zip(wanted, volume, occupancy, strict=True):
+    for ((day, sensor), span), flow, share in zip(of, volume, occupancy, strict=True):
         rule = here.registry.rule(dataset.id, sensor, "occupancy")
         placed = here.registry.at(dataset.id, sensor, day)
         rural = placed is not None and placed.site.surroundings == "rural"
-        verdict = quality.detector(flow, share, spans[day], until_ms, rule.cadence_s or rule.period_s, rural)
+        span_s = rule.cadence_s or rule.period_s
+        verdict = quality.detector(flow, share, span, until_ms, span_s, limits[sensor], rural)
         if verdict is not None:
             found[day, sensor] = verdict
     return found
+
+
+def _detector(here: AppState, dataset: Dataset, sensor: str) -> Detector | None:
+    return here.registry.rule(dataset.id, sensor, "occupancy").metric.detector
 
 
 async def _agreements(

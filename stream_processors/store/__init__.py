@@ -14,13 +14,22 @@ from stream_processors.store.outbox import OutboxTable, OutRecord
 from stream_processors.store.ownership import LogGap, OwnershipTables
 from stream_processors.store.readings import ReadingTables, Stored
 from stream_processors.store.series import SeriesTables
+from stream_processors.store.verdicts import VerdictTable
 from stream_processors.store.windows import WindowTables
 
 __all__ = ["IndexKey", "LogGap", "MarkRow", "OutRecord", "Position", "Store", "Stored"]
 
 
 class Store(
-    OwnershipTables, SeriesTables, ReadingTables, WindowTables, IndexTables, CorrectionTables, MarkTable, OutboxTable
+    OwnershipTables,
+    SeriesTables,
+    ReadingTables,
+    WindowTables,
+    IndexTables,
+    CorrectionTables,
+    MarkTable,
+    VerdictTable,
+    OutboxTable,
 ):
     """Everything that `windows` asks of the database."""
 

@@ -18,7 +18,7 @@ READINGS = {
     "position": "int8",
 }  # fmt: skip
 _LOADED = {k: READINGS[k] for k in ("series", "start", "period_s", "value", "flag", "received", "origin")}
-_JUDGED = {
+JUDGED = {
     k: READINGS[k]
     for k in ("series", "start", "period_s", "value", "flag", "tests", "rev", "source_rev", "origin", "received")
 }
@@ -140,9 +140,9 @@ class ReadingTables(Database):
 
     async def readings_around(self, series: Array, begin: Array, end: Array, keep: Array) -> dict[str, Array]:
         """The stored readings of k ranges [begin, end) (epoch ms) of series, with the `keep` (k) + 1 before and after
-        each: columns of `_JUDGED`; what is in two neighbourhoods comes twice.
+        each: columns of `JUDGED`; what is in two neighbourhoods comes twice.
         """
-        names = ", ".join(_JUDGED)
+        names = ", ".join(JUDGED)
         ranges = ", ".join(
             sql.Literal(column.tolist()).as_string(self._conn) + kind
             for column, kind in (
@@ -154,12 +154,12 @@ class ReadingTables(Database):
         )
         low, high = "to_timestamp(w.low / 1000.0)", "to_timestamp(w.high / 1000.0)"
         return await self.copy_out(
-            f"SELECT {', '.join(f'r.{name}' for name in _JUDGED)} FROM unnest({ranges}) AS w (series, low, high, keep),"
+            f"SELECT {', '.join(f'r.{name}' for name in JUDGED)} FROM unnest({ranges}) AS w (series, low, high, keep),"
             f" LATERAL ((SELECT {names} FROM readings WHERE series = w.series AND start < {low}"
             f" ORDER BY start DESC LIMIT w.keep + 1) UNION ALL (SELECT {names} FROM readings WHERE series = w.series"
             f" AND start >= {low} AND start < {high}) UNION ALL (SELECT {names} FROM readings WHERE series = w.series"
             f" AND start >= {high} ORDER BY start LIMIT w.keep + 1)) r",
-            _JUDGED,
+            JUDGED,
         )
 
     async def put_judged(self, columns: dict[str, Array]) -> None:
@@ -218,8 +218,9 @@ def _compare(came: dict[str, Any], known: dict[str, Array]) -> tuple[Array, Arra
     (`known["i"]` says of which). What replaces gets its `rev`: above the stored one.
 
     A higher `source_rev` is the sensor's correction. The same one with a `rev` above it and other flags is an
-    amendment by our rules; where the row has such a `rev` already nobody knows which is right (unsure: it is to be
-    judged again). With another value it is a conflict; else a repeat, as a lower one is.
+    amendment by our rules; where the row has such a `rev` already (as by a verdict on its closed hour or day) nobody
+    knows which is right (unsure: it is to be judged again). With another value it is a conflict; else a repeat, as a
+    lower one is.
     """
     i = known["i"]
     replaces, amends, conflicts, unsure = (np.zeros(len(came["rev"]), bool) for _ in range(4))

@@ -12,7 +12,7 @@ from api.rows import QualityRow
 from schemas.datasets import Dataset, parse_datasets, shipped_files
 from schemas.detector import Health
 from schemas.flags import Flag, Test
-from schemas.quality import Neighbours
+from schemas.quality import Detector, Neighbours
 from schemas.registry import Registration, Registry, Site
 
 DAY_MS = 86_400_000
@@ -77,17 +77,22 @@ def test_neighbours_are_those_within_the_radius() -> None:
 
 def test_a_detectors_day_is_that_of_the_city() -> None:
     """Los Angeles: eight hours behind UTC in November."""
-    since, until = quality.detector_span(DAY, ZoneInfo("America/Los_Angeles"))
+    since, until = quality.detector_span(DAY, ZoneInfo("America/Los_Angeles"), Detector())
     assert (since - DAY, until - DAY) == (13 * 3_600_000, 30 * 3_600_000)
     starts = range(since, until, 300_000)
     occupancy = {start: 0.1 + 0.01 * (i % 7) for i, start in enumerate(starts)}
     volume = {start: 50.0 for start in starts}
-    assert quality.detector(volume, occupancy, (since, until), until, 300, False) is Health.GOOD
-    assert quality.detector(volume, dict.fromkeys(occupancy, 0.2), (since, until), until, 300, False) is Health.CONSTANT
+    assert quality.detector(volume, occupancy, (since, until), until, 300, Detector(), False) is Health.GOOD
+    assert (
+        quality.detector(volume, dict.fromkeys(occupancy, 0.2), (since, until), until, 300, Detector(), False)
+        is Health.CONSTANT
+    )
     half = dict(list(occupancy.items())[:100])
-    assert quality.detector(volume, half, (since, until), until, 300, False) is Health.INSUFFICIENT
-    assert quality.detector(volume, half, (since, until), list(half)[-1] + 300_000, 300, False) is Health.GOOD
-    assert quality.detector({}, {}, (since, until), since, 300, False) is None
+    assert quality.detector(volume, half, (since, until), until, 300, Detector(), False) is Health.INSUFFICIENT
+    assert (
+        quality.detector(volume, half, (since, until), list(half)[-1] + 300_000, 300, Detector(), False) is Health.GOOD
+    )
+    assert quality.detector({}, {}, (since, until), since, 300, Detector(), False) is None
 
 
 def test_agreement_is_by_day() -> None:

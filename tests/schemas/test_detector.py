@@ -1,9 +1,13 @@
 """A detector's day."""
 
+from datetime import date
+from zoneinfo import ZoneInfo
+
 import numpy as np
 import pytest
 
-from schemas.detector import Health, health
+from schemas.detector import Health, day_ms, day_of, health, judged_ms
+from schemas.quality import Detector
 
 N = 204  # bins of five minutes from 05:00 to 21:59
 DICE = np.random.default_rng(3)
@@ -32,9 +36,29 @@ def part(share: float) -> np.ndarray:
     ],
 )
 def test_the_first_test_that_matches_is_the_verdict(volume: np.ndarray, occupancy: np.ndarray, verdict: Health) -> None:
-    assert health(volume, occupancy, N) is verdict
+    assert health(volume, occupancy, N, Detector()) is verdict
 
 
 def test_a_rural_road_may_be_empty_for_longer() -> None:
     empty = part(0.8)
-    assert health(VOLUME * ~empty, np.where(empty, 0, OCCUPANCY), N, rural=True) is not Health.ZERO_OCCUPANCY
+    assert (
+        health(VOLUME * ~empty, np.where(empty, 0, OCCUPANCY), N, Detector(), rural=True) is not Health.ZERO_OCCUPANCY
+    )
+
+
+def test_a_sensor_has_limits_of_its_own() -> None:
+    steady = np.where(part(24 / N), 0.11, OCCUPANCY)
+    assert health(VOLUME, steady, N, Detector()) is Health.GOOD
+    assert health(VOLUME, steady, N, Detector(constant_s=7200)) is Health.CONSTANT
+    assert health(VOLUME, steady, 2 * N, Detector(least_samples=0.4)) is Health.GOOD
+    half_minutes = np.repeat(steady, 10)
+    assert health(np.repeat(VOLUME, 10), half_minutes, 10 * N, Detector(constant_s=7200), span_s=30) is Health.CONSTANT
+
+
+def test_a_day_is_as_long_as_the_citys() -> None:
+    """Los Angeles on 8 March 2026 has no hour from 02:00 to 03:00."""
+    zone, day, hour_ms = ZoneInfo("America/Los_Angeles"), date(2026, 3, 8), 3_600_000
+    begin, end = day_ms(day, zone)
+    assert (end - begin) // hour_ms == 23
+    assert [(at - begin) // hour_ms for at in judged_ms(day, zone, Detector())] == [4, 21]
+    assert (day_of(begin, zone), day_of(begin - 1, zone)) == (day, date(2026, 3, 7))

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from schemas.neighbours import judge, within
+from schemas.neighbours import Places, judge, judge_one, within
 from schemas.quality import Neighbours
+from schemas.registry import Registration, Registry, Site
 
 NAN = float("nan")
 
@@ -32,3 +33,31 @@ def test_an_hour_far_from_the_median_of_enough_neighbours_is_suspect() -> None:
 def test_a_sensor_without_neighbours_is_not_judged() -> None:
     judged, suspect = judge(np.ones((2, 3)), np.zeros((2, 2), bool), Neighbours(10, suspect=1))
     assert not judged.any() and not suspect.any()
+
+
+def test_one_hour_is_judged_as_all_are() -> None:
+    limits = Neighbours(1000, suspect=15, min_sensors=2)
+    assert judge_one(30.0, np.array([10.0, 12.0, NAN]), limits) is True
+    assert judge_one(20.0, np.array([10.0, 12.0]), limits) is False
+    assert judge_one(30.0, np.array([10.0, NAN]), limits) is None, "too few neighbours"
+    assert judge_one(NAN, np.array([10.0, 12.0]), limits) is None, "no hour of its own"
+
+
+def test_where_neighbours_differ_among_themselves_nobody_is_suspect() -> None:
+    """Both directions of a road: at rush hour the median is of neither."""
+    limits = Neighbours(1000, suspect=50, min_sensors=3, spread=8)
+    assert judge_one(100.0, np.array([98.0, 30.0, 95.0, 28.0]), limits) is False
+    assert judge_one(28.0, np.array([98.0, 96.0, 95.0, 99.0]), limits) is True
+    assert judge_one(28.0, np.array([98.0, 80.0, 75.0, 99.0]), limits) is False, "61 is less than 8 times 9.5"
+
+
+def test_neighbours_are_those_of_the_time() -> None:
+    """b moves away at 1000; its second place is not beside its first one's neighbours."""
+    registry = Registry({})
+    for sensor, lat, since in (("a", 52.0, None), ("b", 52.001, None), ("b", 53.0, 1000), ("c", 53.001, None)):
+        registry.apply(Registration("d", sensor, since, site=Site(lon=13.0, lat=lat)))
+    registry.apply(Registration("d", "nowhere"))
+    places = Places(registry, "d")
+    assert (places.near("a", 999, 1000), places.near("a", 1000, 1000)) == (["b"], [])
+    assert (places.near("b", 999, 1000), places.near("b", 1000, 1000)) == (["a"], ["c"])
+    assert places.near("nowhere", 0, 1000) == places.near("unknown", 0, 1000) == []

@@ -37,7 +37,7 @@ def test_a_part_that_says_nothing_is_left_out() -> None:
     assert np.isnan(one([NAN, NAN], [10, 10], [1, 1])[0])
 
 
-@given(st.lists(st.tuples(st.floats(1, 200), st.floats(0, 500), st.floats(0.1, 5)), min_size=1, max_size=8))
+@given(st.lists(st.tuples(st.floats(1, 200), st.integers(0, 500), st.floats(0.1, 5)), min_size=1, max_size=8))
 def test_a_sections_speed_is_within_those_of_its_parts(parts: list[tuple[float, float, float]]) -> None:
     speed, volume, length = map(list, zip(*parts, strict=True))
     mean = one(speed, volume, length)[0]

@@ -233,7 +233,7 @@ class MemoryStore:
             rows += [row for row in of if row["start"] < low][-k - 1 :]
             rows += [row for row in of if low <= row["start"] < high]
             rows += [row for row in of if row["start"] >= high][: k + 1]
-        return _columns(rows, tuple(reading_tables._JUDGED))
+        return _columns(rows, tuple(reading_tables.JUDGED))
 
     async def put_judged(self, columns: Mapping[str, Array]) -> None:
         await self._call()
@@ -301,6 +301,16 @@ class MemoryStore:
         await self._call()
         for p, s, w, t in zip(part.tolist(), series.tolist(), width_s.tolist(), start.tolist(), strict=True):
             self._tables.dirty.pop((p, int(kind), s, w, t), None)
+
+    # -- verdicts: no sensor of the world has a place, and there are no detectors ---------------------------
+
+    async def put_verdicts_due(self, rows: Sequence[Any]) -> None:
+        await self._call()
+        assert not rows
+
+    async def verdicts_due(self, parts: Sequence[int], log_ms: int, limit: int) -> list[Any]:
+        await self._call()
+        return []
 
     # -- outbox -----------------------------------------------------------------------------------------
 
