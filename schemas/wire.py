@@ -141,4 +141,6 @@ def _unpack(packed: bytes | int | float, dtype: np.dtype[Any], n: int, name: str
         return np.frombuffer(packed, dtype)
     if isinstance(packed, float) and dtype.kind != "f":
         raise WireError(f"column {name} holds whole numbers, not {packed!r}")
-    return np.full(n, packed, dtype)
+    column = np.empty(n, dtype)
+    column.fill(packed)
+    return column

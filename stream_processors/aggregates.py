@@ -139,6 +139,8 @@ def _sorted_within(value: Array, begin: Array, n: Array) -> Array:
 
     Groups of like size are sorted together as the rows of a table, several times faster than one sort by two keys.
     """
+    if len(n) and (n == n[0]).all():  # the usual case: nothing is missing
+        return np.asarray(np.sort(value.reshape(len(n), -1), axis=1).ravel())
     by_value = np.empty_like(value)
     if not len(value):
         return by_value

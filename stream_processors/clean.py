@@ -1,10 +1,13 @@
-"""One clean record from one raw record: units, first quality rules, clock checks, repeats dropped.
+"""One clean record from each raw record: units, quality rules, clock checks, repeats dropped.
 
-Pure: nothing here does I/O or reads the clock. `Cleaner` is the memory of one partition.
+Pure: nothing here does I/O or reads the clock. `Cleaner` is the memory of one partition. Records that wait are cleaned
+together: they are stacked into one batch, for columns cost by the call, and their rows go back to where they came from.
 """
 
 import functools
+import itertools
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,11 +23,12 @@ from schemas.readings import COLUMNS, EMPTY, PERIOD_FROM_REGISTRY, Origin, Readi
 from schemas.registry import Registry
 from schemas.units import canonical_unit, conversion
 from schemas.wire import Record
-from stream_processors.quality import STEP_TESTS, Judged, judge_each
+from stream_processors.quality import STEP_TESTS, Judged, judge_each, sequence
 from stream_processors.quality.columns import Columns
-from stream_processors.quality.parameters import NO_CLIMATE, NO_LIMIT_MS, Table, climate, parameters
-from stream_processors.quality.sequence import Amended, Batch, Sequence
+from stream_processors.quality.parameters import NO_CLIMATE, NO_LIMIT_MS, PARAMETERS, Table, climate, parameters
+from stream_processors.quality.sequence import Amended, Batch
 from stream_processors.recent import Recent
+from stream_processors.stack import stack, unstack
 
 Array = npt.NDArray[Any]
 
@@ -67,6 +71,7 @@ _RULE_DTYPE = np.dtype(
 )  # fmt: skip
 
 
+_NONE = np.zeros(0, np.int64)
 _encoder, _decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder()
 
 
@@ -88,25 +93,27 @@ class Cleaner:
         self._climates = NO_CLIMATE[None]
         self._climate_of: dict[tuple[Season, ...], int] = {(): 0}
         self._recent = Recent(horizon_ms)
-        self._sequence = Sequence()
+        self._sequence = sequence.Sequence()
 
     def forget_rules(self) -> None:
         """The registry changed: look every series up again."""
         self._row = np.full((0, 0), -1)
         self._rules = _Rules([], np.zeros(0, _RULE_DTYPE), Table())
 
-    def clean(self, record: Record, offset: int) -> Cleaned:
-        """Clean the raw record at `offset`; records must come in the order of the log."""
-        kept, rejects, repeats = self._clean(record.readings) if len(record.readings) else (EMPTY, [], 0)
-        cleaned = Record("clean", kept, record.tick, offset, self.prev_raw, RULES_VERSION)
-        self.prev_raw = offset
-        return Cleaned(cleaned, rejects, repeats)
-
-    def poison(self, offset: int) -> Record:
-        """The empty clean record of a raw record that could not be read."""
-        record = Record("clean", raw=offset, prev_raw=self.prev_raw, rules=RULES_VERSION)
-        self.prev_raw = offset
-        return record
+    def clean(self, records: Sequence[tuple[int, Record]]) -> list[Cleaned]:
+        """Clean raw records with their offsets, in the order of the log; one that could not be read comes as an empty
+        one. What a reading says of one in an earlier record of these is in that one's flag; of one that was cleaned
+        before, it is an amendment behind its own record.
+        """
+        full = [record.readings for _, record in records if len(record.readings)]
+        results = self._clean(full) if full else iter(())
+        cleaned: list[Cleaned] = []
+        for offset, record in records:
+            kept, rejects, repeats = next(results) if len(record.readings) else (EMPTY, [], 0)
+            chained = Record("clean", kept, record.tick, offset, self.prev_raw, RULES_VERSION)
+            cleaned.append(Cleaned(chained, rejects, repeats))
+            self.prev_raw = offset
+        return cleaned
 
     def remember(self, record: Record, *, in_order: bool = True) -> None:
         """Take back into memory what an earlier process cleaned (its clean records, oldest first). Not `in_order`: only
@@ -140,12 +147,15 @@ class Cleaner:
         self._sequence.restore(series, kept["columns"])
         return True
 
-    def _clean(self, raw: Readings) -> tuple[Readings, list[Reject], int]:
+    def _clean(self, batches: Sequence[Readings]) -> Iterator[tuple[Readings, list[Reject], int]]:
+        """Of each batch: its readings cleaned, what was refused of them, how many repeats were dropped."""
+        raw = stack(batches)
+        of = np.repeat(np.arange(len(batches)), [len(batch) for batch in batches])
         rows = self._rows(raw)
-        rule = self._rules.table[rows]
+        rule = self._rules.table
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is no number, and judged so
-            value = raw.value * rule["factor"] + rule["offset"]
-        period_s = np.where(raw.period_s == PERIOD_FROM_REGISTRY, rule["period_s"], raw.period_s).astype("<i4")
+            value = raw.value * rule["factor"][rows] + rule["offset"][rows]
+        period_s = np.where(raw.period_s == PERIOD_FROM_REGISTRY, rule["period_s"][rows], raw.period_s).astype("<i4")
         live = raw.origin != Origin.IMPORT
         p = self._rules.quality.take(rows)
         judged, value = judge_each(
@@ -153,33 +163,42 @@ class Cleaner:
                 value, raw.value, raw.start, period_s, raw.received, live, raw.lon, raw.lat, p, self._climates
             )
         )  # fmt: skip
-        cleaned = _canonical(
+        cleaned = replace(
             raw, value=value, period_s=period_s, tests=judged.tests, flag=np.empty(len(value), np.uint8)
         )  # fmt: skip
         evaluated = judged.evaluated
 
-        # Records are small when the city is, so the usual case, with nothing to refuse, is asked for first.
+        # The usual case, with nothing to refuse, is asked for first.
         wrong = {
             "clock_future": raw.start > raw.received + self._future_ms,
-            "clock_past": (live & (raw.start < rule["accept_since"])) | (raw.start < 0),
-            "beyond_repair": live & (raw.start < raw.received - rule["horizon_ms"]),
+            "clock_past": (live & (raw.start < rule["accept_since"][rows])) | (raw.start < 0),
+            "beyond_repair": live & (raw.start < raw.received - rule["horizon_ms"][rows]),
         }
-        refused = rule["refused"].astype(bool)
-        rejects: list[Reject] = []
+        refused = rule["refused"][rows].astype(bool)
+        of_batch: list[list[Reject]] = [[] for _ in batches]
         if functools.reduce(np.logical_or, wrong.values(), refused).any():
-            rejects, refused = self._refuse(raw, rows, refused, wrong)
-            cleaned, raw, rows = cleaned.take(~refused), raw.take(~refused), rows[~refused]
-            evaluated = evaluated[~refused]
+            for i, reason in self._refused(rows, refused, wrong):
+                of_batch[of[i]].append(_reject(raw, i, reason))
+                refused[i] = True
+            kept = ~refused
+            cleaned, raw, rows, of = cleaned.take(kept), raw.take(kept), rows[kept], of[kept]
+            evaluated = evaluated[kept]
         repeated, conflict = self._repeats(cleaned, rows)
+        repeats = np.bincount(of[repeated & ~conflict], minlength=len(batches))
         if repeated.any():
-            rejects += [_reject(raw, int(i), "conflict", REASONS["conflict"]) for i in np.flatnonzero(conflict)]
-            cleaned, rows, evaluated = cleaned.take(~repeated), rows[~repeated], evaluated[~repeated]
-        kept = self._in_order(cleaned, rows, evaluated) if len(cleaned) else EMPTY
-        return kept, rejects, int((repeated & ~conflict).sum())
+            for i in np.flatnonzero(conflict).tolist():
+                of_batch[of[i]].append(_reject(raw, i, "conflict"))
+            kept = ~repeated
+            cleaned, rows, evaluated, of = cleaned.take(kept), rows[kept], evaluated[kept], of[kept]
+        if len(cleaned):
+            cleaned, amended_by = self._in_order(cleaned, rows, evaluated)
+            of = np.concatenate((of, of[amended_by]))
+        kept_of_batch = (_canonical(rows_of) for rows_of in unstack(cleaned, of, batches))
+        return zip(kept_of_batch, of_batch, repeats.tolist(), strict=True)
 
-    def _in_order(self, cleaned: Readings, rows: Array, evaluated: Array) -> Readings:
+    def _in_order(self, cleaned: Readings, rows: Array, evaluated: Array) -> tuple[Readings, Array]:
         """What the rules of order say too, written into `flag` and `tests`; at the end, what they say now of readings
-        of earlier records.
+        of earlier records, and the row (k) that says so of each of these.
         """
         series, p = self._rules.table["series"][rows], self._rules.quality.take(rows)
         judged, amended = self._sequence.take(
@@ -189,21 +208,17 @@ class Cleaner:
             )
         )  # fmt: skip
         cleaned.flag[:], cleaned.tests[:] = judged.flag(), judged.tests
-        return cleaned if amended is None else _with_amended(cleaned, amended)
+        return (cleaned, _NONE) if amended is None else (_with_amended(cleaned, amended), amended.by)
 
-    def _refuse(
-        self, raw: Readings, rows: Array, refused: Array, wrong: dict[str, Array]
-    ) -> tuple[list[Reject], Array]:
-        """The rejects, one a reading, and the mask of them all."""
-        rejects: list[Reject] = []
-        for i in np.flatnonzero(refused):
-            reason = self._rules.reason[rows[i]]
-            rejects.append(_reject(raw, int(i), reason, REASONS[reason]))
+    def _refused(self, rows: Array, refused: Array, wrong: dict[str, Array]) -> Iterator[tuple[int, str]]:
+        """The readings to refuse, each once, with the reason."""
+        for i in np.flatnonzero(refused).tolist():
+            yield i, self._rules.reason[rows[i]]
+        known = refused.copy()
         for reason, fired in wrong.items():
-            fresh = fired & ~refused
-            rejects += [_reject(raw, int(i), reason, REASONS[reason]) for i in np.flatnonzero(fresh)]
-            refused = refused | fresh
-        return rejects, refused
+            for i in np.flatnonzero(fired & ~known).tolist():
+                yield i, reason
+            known |= fired
 
     def _repeats(self, batch: Readings, rows: Array) -> tuple[Array, Array]:
         series = self._rules.table["series"][rows]
@@ -219,8 +234,7 @@ class Cleaner:
 
     def _rows(self, batch: Readings) -> Array:
         """Row in the rules' table of each reading."""
-        sensor = np.array([self._sensor_of.setdefault(s, len(self._sensor_of)) for s in batch.sensors])
-        unit = np.array([self._unit_of.setdefault(m, len(self._unit_of)) for m in batch.metrics])
+        sensor, unit = _numbers(self._sensor_of, batch.sensors), _numbers(self._unit_of, batch.metrics)
         grow = (len(self._sensor_of) - self._row.shape[0], len(self._unit_of) - self._row.shape[1])
         if max(grow) > 0:
             room = [(0, size + more if more > 0 else 0) for size, more in zip(self._row.shape, grow, strict=True)]
@@ -228,17 +242,24 @@ class Cleaner:
         rows: Array = self._row[sensor[batch.sensor], unit[batch.metric]]
         unknown = rows < 0
         if unknown.any():
-            pairs = np.unique(np.stack((batch.sensor[unknown], batch.metric[unknown]), axis=1), axis=0)
-            learned = []
-            for s, m in pairs.tolist():
-                self._row[sensor[s], unit[m]] = len(self._rules.reason)
-                learned.append(self._learn(*batch.sensors[s], *batch.metrics[m]))
-            table, quality = (np.concatenate(rows) for rows in zip(*learned, strict=True))
-            self._rules.table = np.concatenate((self._rules.table, table))
-            self._rules.quality.append(quality)
-            self._sequence.expect(table["series"], quality["keep"])
+            pairs = np.stack((sensor[batch.sensor[unknown]], unit[batch.metric[unknown]]), axis=1)
+            self._learn_all(np.unique(pairs, axis=0))
             rows = self._row[sensor[batch.sensor], unit[batch.metric]]
         return rows
+
+    def _learn_all(self, pairs: Array) -> None:
+        """Make the rows of series that were not seen before, (sensor, unit) of each."""
+        sensors, units = list(self._sensor_of), list(self._unit_of)
+        known = len(self._rules.reason)
+        table = np.empty(known + len(pairs), _RULE_DTYPE)
+        table[:known] = self._rules.table
+        quality = np.empty(len(pairs), PARAMETERS)
+        for i, (sensor, unit) in enumerate(pairs.tolist()):
+            self._row[sensor, unit] = known + i
+            table[known + i : known + i + 1], quality[i : i + 1] = self._learn(*sensors[sensor], *units[unit])
+        self._rules.table = table
+        self._rules.quality.append(quality)
+        self._sequence.expect(table["series"][known:], quality["keep"])
 
     def _learn(self, dataset_id: str, sensor: str, metric: str, unit: str) -> tuple[Array, Array]:
         """The rows (1) of a series that was not seen before, in the table and in that of the quality parameters."""
@@ -275,16 +296,32 @@ class Cleaner:
         return self._climate_of[metric.climatology]
 
 
-def _canonical(batch: Readings, **columns: Any) -> Readings:
-    """The same readings with canonical units in the dictionary of metrics (two source units may become one), and with
-    these columns.
+def _numbers(known: dict[tuple[str, str], int], names: Sequence[tuple[str, str]]) -> Array:
+    """The number of each name; a new one gets the next."""
+    numbers = np.fromiter(map(known.get, names, itertools.repeat(-1)), np.int64, len(names))
+    for i in np.flatnonzero(numbers < 0).tolist():
+        numbers[i] = known.setdefault(names[i], len(known))
+    return numbers
+
+
+def _canonical(batch: Readings) -> Readings:
+    """The same readings with canonical units in the dictionary of metrics."""
+    metrics, index = _canonical_metrics(batch.metrics)
+    if index is None:
+        return replace(batch, metrics=metrics)
+    return replace(batch, metrics=metrics, metric=index.astype(batch.metric.dtype)[batch.metric])
+
+
+@functools.lru_cache(1024)
+def _canonical_metrics(metrics: tuple[tuple[str, str], ...]) -> tuple[tuple[tuple[str, str], ...], Array | None]:
+    """The dictionary with canonical units, and where it is shorter, for two source units became one, the new index of
+    each entry.
     """
-    metrics = [(metric, canonical_unit(metric) or unit) for metric, unit in batch.metrics]
-    distinct = list(dict.fromkeys(metrics))
-    if len(distinct) == len(metrics):
-        return replace(batch, metrics=tuple(metrics), **columns)
-    index = np.array([distinct.index(m) for m in metrics], batch.metric.dtype)
-    return replace(batch, metrics=tuple(distinct), metric=index[batch.metric], **columns)
+    canonical = [(metric, canonical_unit(metric) or unit) for metric, unit in metrics]
+    distinct = tuple(dict.fromkeys(canonical))
+    if len(distinct) == len(canonical):
+        return distinct, None
+    return distinct, np.array([distinct.index(entry) for entry in canonical])
 
 
 def _with_amended(batch: Readings, amended: Amended) -> Readings:
@@ -303,7 +340,7 @@ def _with_amended(batch: Readings, amended: Amended) -> Readings:
     return Readings(batch.sensors, batch.metrics, **joined, source_rev=source_rev)
 
 
-def _reject(batch: Readings, i: int, reason: str, detail: str) -> Reject:
+def _reject(batch: Readings, i: int, reason: str) -> Reject:
     dataset, sensor = batch.sensors[int(batch.sensor[i])]
     metric, unit = batch.metrics[int(batch.metric[i])]
     row = {"dataset": dataset, "sensor": sensor, "metric": metric, "unit": unit}
@@ -312,4 +349,4 @@ def _reject(batch: Readings, i: int, reason: str, detail: str) -> Reject:
     }
     if batch.lon is not None and batch.lat is not None and np.isfinite(batch.lon[i]):
         row |= {"lon": batch.lon[i].item(), "lat": batch.lat[i].item()}
-    return Reject(reason, f"{reason}: {detail}: {json.dumps(row)}", row)
+    return Reject(reason, f"{reason}: {REASONS[reason]}: {json.dumps(row)}", row)

@@ -1,15 +1,17 @@
 """The role `clean`: raw records in, one clean record for each out, in order, on the same partition number.
 
-Sends are idempotent and in order, at most `MAX_IN_FLIGHT` unacknowledged; then `take` waits, and with it Faust's
-fetcher: nothing is dropped. The first failed send stops the process, for what came after it may not overtake it;
-the next one reads where the chain of clean records ends and goes on there.
+What comes while a batch is cleaned is cleaned together after it: one record alone when it is quiet, many when it is
+not. Sends are idempotent and in order. At most `MAX_IN_FLIGHT` records wait or are unacknowledged; then `take` waits,
+and with it Faust's fetcher: nothing is dropped. The first failed send stops the process, for what came after it may
+not overtake it; the next one reads where the chain of clean records ends and goes on there.
 """
 
 import asyncio
+import itertools
 import logging
 import zlib
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,8 +25,9 @@ from schemas.errors import GapError, WireError
 from schemas.readings import Reject
 from schemas.registry import Registry
 from schemas.settings import Settings
+from schemas.wire import Record
 from stream_processors import clean_memory, clean_start, metrics
-from stream_processors.clean import Cleaner
+from stream_processors.clean import Cleaned, Cleaner
 from stream_processors.clean_memory import Kept
 from stream_processors.clean_start import Begin
 from stream_processors.log_check import Reason, join, split
@@ -32,6 +35,18 @@ from stream_processors.log_check import Reason, join, split
 log = logging.getLogger(__name__)
 
 MAX_IN_FLIGHT = 2_000
+READINGS_TOGETHER = 8_000
+"""Records of a partition are cleaned together until they have so many readings: more leave the processor's cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A raw record to be cleaned: an empty one where its bytes are none, and `poison` says why."""
+
+    offset: int
+    value: bytes
+    record: Record
+    poison: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +81,8 @@ class CleanRole:
         self._generation = 0
         self._kept: dict[int, Kept] = {}  # the newest snapshot of each partition
         self._snapshot_due_s: dict[int, float] = {}  # by the loop's time
+        self._waiting: dict[int, list[_Waiting]] = {}  # by partition, in the log's order
+        self._came = asyncio.Event()
         self._in_flight: deque[_Flight] = deque()
         self._changed = asyncio.Event()
         self._room = asyncio.Semaphore(MAX_IN_FLIGHT)
@@ -106,6 +123,9 @@ class CleanRole:
         """Wait for what is in flight (bounded), and give all partitions up."""
         self._cleaners = {}
         self._generation += 1
+        for _ in itertools.chain.from_iterable(self._waiting.values()):
+            self._room.release()
+        self._waiting = {}
         try:
             async with asyncio.timeout(5):
                 while self._in_flight:
@@ -117,44 +137,70 @@ class CleanRole:
             )
 
     async def take(self, part: int, offset: int, value: bytes) -> None:
-        """Clean one raw record and send it; waits while too many are in flight.
+        """Take one raw record, to be cleaned in its turn; waits while too many are under way.
 
         Raises `GapError` for one that is not the next: the clean record would hide that some are missing.
         """
         generation = self._generation
         await self._room.acquire()
-        cleaner = self._cleaners.get(part)
-        if generation != self._generation or cleaner is None or offset < self._next[part] or self._producer is None:
+        if generation != self._generation or part not in self._cleaners or offset < self._next[part]:
             self._room.release()
             return
         if offset > self._next[part]:
             raise GapError(f"readings.raw partition {part} went from offset {self._next[part] - 1} to {offset}")
         self._next[part] = offset + 1
-        waiting: list[asyncio.Future[Any]] = []
-        position = join(self._begin[part].epoch, offset)
         try:
-            cleaned = cleaner.clean(wire.decode(value), position)
-            record, rejects = cleaned.record, cleaned.rejects
-            metrics.CLEAN_REPEATS.inc(cleaned.repeats)
+            waiting = _Waiting(offset, value, wire.decode(value), "")
         except WireError as e:
-            record, rejects = cleaner.poison(position), [Reject("not_a_record", str(e))]
-            waiting.append(await self._send_letter(part, offset, -1, rejects[0], value))
-        else:
-            for row, reject in enumerate(rejects):
-                waiting.append(await self._send_letter(part, offset, row, reject, msgspec.json.encode(reject.row)))
-        for reject in rejects:
-            metrics.CLEAN_REJECTS.labels(reject.reason).inc()
-        if waiting:  # dead letters first: a record that follows says that they are safe
-            await asyncio.gather(*waiting)
-        record = replace(record, raw_crc=zlib.crc32(value), gap=self._gaps.pop(part, ""))
-        sent = await self._producer.send(self._topic, wire.encode(record), partition=part)
-        self._in_flight.append(_Flight(part, offset, position, sent, self._snapshot(part, cleaner)))
-        self._changed.set()
-        metrics.CLEAN_RECORDS.inc()
-        metrics.CLEAN_READINGS.inc(len(record.readings))
+            waiting = _Waiting(offset, value, Record("raw"), str(e))
+        self._waiting.setdefault(part, []).append(waiting)
+        self._came.set()
 
     async def run(self) -> None:
-        """Wait for the acknowledgements, in order. Raises what Kafka raises: the process stops."""
+        """Clean what comes and wait for the acknowledgements, for ever. Raises what Kafka raises: the process stops."""
+        await asyncio.gather(self._clean_all(), self._acknowledge())
+
+    async def _clean_all(self) -> None:
+        while True:
+            await self._came.wait()
+            self._came.clear()
+            while self._waiting:
+                part = next(iter(self._waiting))
+                waiting = self._waiting.pop(part)
+                first = _first(waiting)
+                if len(waiting) > first:  # behind the other partitions
+                    self._waiting[part] = waiting[first:]
+                await self._clean(part, waiting[:first])
+
+    async def _clean(self, part: int, waiting: list[_Waiting]) -> None:
+        """Clean records of a partition and send them, after the dead letters of what is refused."""
+        generation, cleaner, producer = self._generation, self._cleaners[part], self._producer
+        assert producer is not None
+        epoch, gap = self._begin[part].epoch, self._gaps.pop(part, "")
+        cleaned = cleaner.clean([(join(epoch, raw.offset), raw.record) for raw in waiting])
+        snapshot = self._snapshot(part, cleaner)  # of all that is known now: it goes with the last of them
+        letters = [
+            self._letter(part, raw.offset, row, reject, payload)
+            for raw, one in zip(waiting, cleaned, strict=True)
+            for row, reject, payload in _refused(raw, one)
+        ]
+        if letters:  # first: a record that follows says that they are safe
+            await asyncio.gather(*[await producer.send(self._letters_topic, encode_letter(one)) for one in letters])
+        for i, (raw, one) in enumerate(zip(waiting, cleaned, strict=True)):
+            if generation != self._generation:  # given up meanwhile: the next owner cleans the rest
+                for _ in waiting[i:]:
+                    self._room.release()
+                return
+            record = replace(one.record, raw_crc=zlib.crc32(raw.value), gap=gap if i == 0 else "")
+            sent = await producer.send(self._topic, wire.encode(record), partition=part)
+            kept = snapshot if i == len(waiting) - 1 else None
+            self._in_flight.append(_Flight(part, raw.offset, record.raw, sent, kept))
+            self._changed.set()
+            metrics.CLEAN_REPEATS.inc(one.repeats)
+            metrics.CLEAN_RECORDS.inc()
+            metrics.CLEAN_READINGS.inc(len(record.readings))
+
+    async def _acknowledge(self) -> None:
         while True:
             while not self._in_flight:
                 self._changed.clear()
@@ -220,12 +266,22 @@ class CleanRole:
         await producer.start()
         return producer
 
-    async def _send_letter(
-        self, part: int, offset: int, row: int, reject: Reject, payload: bytes
-    ) -> asyncio.Future[Any]:
-        assert self._producer is not None
-        letter = DeadLetter(
+    def _letter(self, part: int, offset: int, row: int, reject: Reject, payload: bytes) -> DeadLetter:
+        metrics.CLEAN_REJECTS.labels(reject.reason).inc()
+        return DeadLetter(
             "kafka", self._raw_topic, self._now_ms(), reject.reason, reject.detail, payload, part, offset, row
         )
-        sent: asyncio.Future[Any] = await self._producer.send(self._letters_topic, encode_letter(letter))
-        return sent
+
+
+def _first(waiting: list[_Waiting]) -> int:
+    """How many of them are cleaned together, one at least."""
+    readings = itertools.accumulate(len(raw.record.readings) for raw in waiting)
+    return max(1, sum(1 for _ in itertools.takewhile(lambda n: n <= READINGS_TOGETHER, readings)))
+
+
+def _refused(raw: _Waiting, cleaned: Cleaned) -> Iterator[tuple[int, Reject, bytes]]:
+    """What of a raw record goes to the dead letters: (row, why, bytes), row -1 for the record itself."""
+    if raw.poison:
+        yield -1, Reject("not_a_record", raw.poison), raw.value
+    for row, reject in enumerate(cleaned.rejects):
+        yield row, reject, msgspec.json.encode(reject.row)

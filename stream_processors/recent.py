@@ -63,7 +63,7 @@ class Recent:
         if more > 0:
             self._newest = np.concatenate((self._newest, np.full(more, -1)))
         came = _Run(key, rev, value, received)
-        if (start <= self._newest[series]).any() or len(np.unique(key)) < n:
+        if (start <= self._newest[series]).any() or _has_twins(key):
             repeated, conflict = self._compare(came)
             came = came.rows(~repeated)
         np.maximum.at(self._newest, series, start)
@@ -134,6 +134,11 @@ class Recent:
             # Rewriting the oldest run costs its length, so it is done once a horizon.
             kept = [run.rows(run.received >= before_ms) for run in self._runs]
             self._runs = [run for run in kept if len(run.key)]
+
+
+def _has_twins(key: Array) -> bool:
+    ordered = np.sort(key, kind="stable")  # runs of sensors in turn: they are merged
+    return bool((ordered[1:] == ordered[:-1]).any())
 
 
 def _merge(runs: list[_Run]) -> _Run:

@@ -119,9 +119,8 @@ class SeriesTable:
         """The time that each reading stands for: its own period where it brings one, else the longer of the
         series' period and cadence (an instant every five minutes stands for five minutes); 0 where none is known.
         """
-        rule = self.columns[slot]
-        own = (period_s > 0) & (period_s != rule["rule_period_s"])
-        return np.where(own, period_s, rule["rule_span_s"]).astype(np.int64) * 1000
+        own = (period_s > 0) & (period_s != self.columns["rule_period_s"][slot])
+        return np.where(own, period_s, self.columns["rule_span_s"][slot]).astype(np.int64) * 1000
 
     def sensors(self) -> int:
         """Number of sensors with a slot."""

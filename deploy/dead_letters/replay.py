@@ -117,5 +117,6 @@ class Replayer:
         for record in records:
             if record.topic == topics.RAW:
                 cleaner = Cleaner(self._registry, prev_raw=-1, future_ms=self._future_ms, horizon_ms=0)
-                reasons += [reject.detail for reject in cleaner.clean(wire.decode(record.value), 0).rejects]
+                for cleaned in cleaner.clean([(0, wire.decode(record.value))]):
+                    reasons += [reject.detail for reject in cleaned.rejects]
         return "; ".join(reasons[:3])

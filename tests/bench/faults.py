@@ -234,7 +234,7 @@ def run(week: Week, faulty: Faulty, registry: Registry) -> Array:
             [(week.dataset, s) for s in sensors], [(m, "") for m in metrics], sensor=sensor[columns],
             metric=metric[columns], value=row[columns], start=start, received=now_ms + week.step_ms,
         )  # fmt: skip
-        cleaned = cleaner.clean(Record("raw", raw), step)
+        (cleaned,) = cleaner.clean([(step, Record("raw", raw))])
         for reject in cleaned.rejects:
             if reject.reason.startswith("clock"):
                 tests[step, week.columns.index((reject.row["sensor"], reject.row["metric"]))] = CLOCK

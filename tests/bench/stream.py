@@ -2,15 +2,18 @@
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from schemas import wire
 from schemas.datasets import parse_datasets, shipped_files
-from schemas.readings import readings
+from schemas.readings import Readings, readings
 from schemas.registry import Registry
 from schemas.wire import Record
 from stream_processors.clean import Cleaner
+from stream_processors.clean_role import READINGS_TOGETHER
 from stream_processors.series import Rows, SeriesTable, join
 from stream_processors.windows import Windows
 from tests.bench.figure import Figure
@@ -18,6 +21,7 @@ from tests.bench.figure import Figure
 SENSORS = 1_000
 PARTITIONS = 8
 PER_RECORD = 500
+TOGETHER = READINGS_TOGETHER // PER_RECORD  # as the role cleans a backlog
 FLUSH_READINGS = 50_000
 SECONDS_OF_DATA = 2_400
 START_MS = 1_800_000_000_000 // 86_400_000 * 86_400_000
@@ -62,7 +66,21 @@ def raw_records(part: int, seconds: int, start_ms: int = START_MS) -> list[bytes
 
 def _clean(registry: Registry, raw: list[bytes]) -> list[bytes]:
     cleaner = Cleaner(registry, prev_raw=-1, future_ms=300_000, horizon_ms=900_000)
-    return [wire.encode(cleaner.clean(wire.decode(data), offset).record) for offset, data in enumerate(raw)]
+    clean: list[bytes] = []
+    for at in range(0, len(raw), TOGETHER):
+        records = [(at + i, wire.decode(data)) for i, data in enumerate(raw[at : at + TOGETHER])]
+        clean += [wire.encode(one.record) for one in cleaner.clean(records)]
+    return clean
+
+
+def _slots(table: SeriesTable, batch: Readings) -> npt.NDArray[Any]:
+    """As flush.py finds them."""
+    slot = table.slots(batch)
+    if (slot < 0).any():
+        new = table.unknown(batch, slot)
+        table.add({key: len(table) + i for i, key in enumerate(new)}, dict.fromkeys(new, 0))
+        slot = table.slots(batch)
+    return slot
 
 
 def _windows(registry: Registry, clean: list[bytes]) -> int:
@@ -72,12 +90,7 @@ def _windows(registry: Registry, clean: list[bytes]) -> int:
     each = FLUSH_READINGS // PER_RECORD
     for at in range(0, len(clean), each):
         batches = [wire.decode(data).readings for data in clean[at : at + each]]
-        for batch in batches:
-            slot = table.slots(batch)
-            if (slot < 0).any():
-                new = table.unknown(batch, slot)
-                table.add({key: len(table) + i for i, key in enumerate(new)}, dict.fromkeys(new, 0))
-        slot = np.concatenate([table.slots(batch) for batch in batches])
+        slot = np.concatenate([_slots(table, batch) for batch in batches])
         c = join(batches)
         span_ms = table.span_ms(slot, c["period_s"])
         windows.take(Rows(slot, c["start"], c["period_s"], c["value"], c["flag"], c["received"], span_ms, c["origin"]))

@@ -24,6 +24,16 @@ from tests.service_stack import ServiceStack
 __all__ = ["settings"]  # the fixture
 
 
+def said(records: list[Record]) -> dict[tuple[str, str, int], tuple[float, int, int]]:
+    """What was said last of each reading: records that were cleaned together need fewer amendments for it."""
+    last: dict[tuple[str, str, int], tuple[float, int, int]] = {}
+    for batch in (record.readings for record in records):
+        for i in range(len(batch)):
+            row = batch.row(i)
+            last[row["sensor"], row["metric"], row["start"]] = row["value"], int(batch.flag[i]), int(batch.tests[i])
+    return last
+
+
 async def send(settings: Settings, values: list[bytes]) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=settings.kafka_bootstrap)
     await producer.start()
@@ -69,11 +79,9 @@ async def test_after_a_restart_it_goes_on_as_if_there_was_none(
         wire.decode(r.value) for r in await asyncio.to_thread(ServiceStack(settings, SAMPLE).records, "readings.clean")
     ]
     never_stopped = Cleaner(Registry(read_city(SAMPLE).datasets), prev_raw=-1, future_ms=300_000, horizon_ms=900_000)
-    expected = [never_stopped.clean(wire.decode(value), offset).record for offset, value in enumerate(values)]
+    expected = [never_stopped.clean([(offset, wire.decode(value))])[0].record for offset, value in enumerate(values)]
     assert [record.raw for record in found] == list(range(len(values)))
-    for ours, theirs in zip(found, expected, strict=True):
-        for name in ("start", "flag", "tests", "rev"):
-            np.testing.assert_array_equal(getattr(ours.readings, name), getattr(theirs.readings, name), str(ours.raw))
+    assert said(found) == said(expected)
     fired = np.bitwise_or.reduce([int(t) for record in expected for t in record.readings.tests])
     assert fired & Test.FLAT_LINE_SUSPECT and fired & (Test.SPIKE_SUSPECT | Test.SPIKE_FAIL), (
         "there is something to tell"

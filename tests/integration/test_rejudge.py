@@ -53,7 +53,7 @@ def in_order(process: Process) -> Flags:
     cleaner = new_cleaner(process)
     flags: Flags = {}
     for offset, start in enumerate(sorted(last)):
-        batch = cleaner.clean(Record("raw", raw([last[start]])), offset).record.readings
+        batch = cleaner.clean([(offset, Record("raw", raw([last[start]])))])[0].record.readings
         flags |= {s: (f, t) for s, f, t in zip(batch.start.tolist(), batch.flag.tolist(), batch.tests.tolist(),
                                                 strict=True)}  # fmt: skip
     return flags
@@ -65,7 +65,7 @@ async def through(process: Process, rows: list[tuple[int, float, int]], dice: ra
     while rows:
         size = dice.choice((1, 3, 40))
         came, rows = rows[:size], rows[size:]
-        record = cleaner.clean(Record("raw", raw(came)), offset).record
+        record = cleaner.clean([(offset, Record("raw", raw(came)))])[0].record
         await flush(process.owner, process.store, [Item(0, offset, record, 1)])
         offset += 1
         if not dice.randrange(4):

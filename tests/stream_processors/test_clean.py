@@ -1,5 +1,7 @@
 """What `clean` makes of a raw record."""
 
+import dataclasses
+import itertools
 import math
 
 import msgspec
@@ -35,15 +37,15 @@ def batch(
 
 
 def clean(cleaner: Cleaner, raw: Readings, offset: int = 0) -> Cleaned:
-    return cleaner.clean(Record("raw", raw), offset)
+    return cleaner.clean([(offset, Record("raw", raw))])[0]
 
 
 def test_one_clean_record_for_each_raw_one_chained_by_raw_offsets(registry: Registry) -> None:
     cleaner = new_cleaner(registry)
     records = [
         clean(cleaner, batch(60.0), 0).record,
-        cleaner.clean(Record("raw", tick=NOW), 1).record,
-        cleaner.poison(2),
+        cleaner.clean([(1, Record("raw", tick=NOW))])[0].record,
+        cleaner.clean([(2, Record("raw"))])[0].record,
         clean(cleaner, batch(60.0), 3).record,  # a repeat: nothing remains, the record does
     ]
     assert [(r.raw, r.prev_raw, r.rules) for r in records] == [(i, i - 1, RULES_VERSION) for i in range(4)]
@@ -238,6 +240,68 @@ def test_a_spike_is_amended_in_the_next_record(registry: Registry) -> None:
 def test_a_spike_within_a_record_needs_no_amendment(registry: Registry) -> None:
     out = clean(new_cleaner(registry), minutes(10.0, 200.0, 11.0, 12.0)).record.readings
     assert (out.flag.tolist(), out.source_rev) == ([1, 3, 1, 1], None)
+
+
+def test_a_spike_within_records_cleaned_together_needs_no_amendment(registry: Registry) -> None:
+    raw = [minutes(10.0, 11.0), minutes(400.0, first=2), minutes(11.0, first=3)]
+    records = [
+        one.record.readings for one in new_cleaner(registry).clean([(i, Record("raw", b)) for i, b in enumerate(raw)])
+    ]
+    assert [record.flag.tolist() for record in records] == [[1, 1], [4], [1]]
+    assert [record.source_rev for record in records] == [None] * 3
+
+
+def rough_log() -> list[Record]:
+    """Raw records of two sensors with spikes, sentinels, flat lines, repeats, conflicts, clocks ahead, and ticks."""
+    dice = np.random.default_rng(7)
+    records: list[Record] = []
+    for at in range(0, 240, 3):
+        start = NOW - 7_200_000 + (at + np.arange(3).repeat(4)) * 20_000
+        value = np.where(
+            dice.random(12) < 0.1, dice.choice([400.0, -999.0, np.nan, 12.0], 12), dice.integers(10, 13, 12)
+        )
+        start[dice.random(12) < 0.03] = NOW + 3_600_000
+        sensors = [("air-quality", "a"), ("air-quality", "b")]
+        records.append(Record("raw", readings(
+            sensors, [("pm25", "ug/m3"), ("temperature", "[degF]")], sensor=np.arange(12) // 2 % 2,
+            metric=np.arange(12) % 2, value=value, start=start, received=NOW, period_s=20,
+        )))  # fmt: skip
+        if dice.random() < 0.3:  # again, with the same values or with others
+            old = records[int(dice.integers(len(records)))].readings
+            if len(old):
+                records.append(Record("raw", dataclasses.replace(old, value=old.value + (dice.random() < 0.3))))
+        if dice.random() < 0.2:
+            records.append(Record("raw", tick=NOW + at))
+    return records
+
+
+def outcome(cleaned: list[Cleaned]) -> tuple[dict[tuple[object, ...], tuple[object, ...]], list[str], int]:
+    """What of each reading was said last, what was refused, how many repeats there were."""
+    last: dict[tuple[object, ...], tuple[object, ...]] = {}
+    for one in cleaned:
+        batch = one.record.readings
+        source_rev = batch.source_revs()
+        for i in range(len(batch)):
+            row = batch.row(i)
+            key = row["sensor"], row["metric"], row["start"], int(source_rev[i])
+            last[key] = row["unit"], repr(row["value"]), int(batch.flag[i]), int(batch.tests[i])
+    return last, sorted(reject.detail for one in cleaned for reject in one.rejects), sum(one.repeats for one in cleaned)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_how_many_are_cleaned_together_changes_nothing(registry: Registry, seed: int) -> None:
+    log, dice = list(enumerate(rough_log())), np.random.default_rng(seed)
+    alone, together = new_cleaner(registry, horizon_ms=10**12), new_cleaner(registry, horizon_ms=10**12)
+    expected = [one for record in log for one in alone.clean([record])]
+    cuts = np.sort(dice.integers(0, len(log), 12)).tolist()
+    found = [one for begin, end in itertools.pairwise([0, *cuts, len(log)]) for one in together.clean(log[begin:end])]
+    assert [(one.record.raw, one.record.prev_raw, one.record.tick) for one in found] == [
+        (one.record.raw, one.record.prev_raw, one.record.tick) for one in expected
+    ]
+    ours, theirs = outcome(found), outcome(expected)
+    assert ours[1:] == theirs[1:] and len(ours[1]) > 5 and ours[2] > 5
+    assert ours[0] == theirs[0]
+    assert {said[2] for said in ours[0].values()} == {1, 3, 4, 9}
 
 
 def test_a_process_that_remembers_amends_what_its_predecessor_cleaned(registry: Registry) -> None:

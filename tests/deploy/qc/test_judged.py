@@ -35,7 +35,8 @@ def test_a_file_is_judged_as_the_stream_is() -> None:
     cleaner = Cleaner(registry, prev_raw=-1, future_ms=0, horizon_ms=900_000)
     stream: dict[tuple[int, int, int], tuple[int, int]] = {}
     for offset, begin in enumerate(range(0, len(batch), 10)):
-        out = cleaner.clean(Record("raw", batch.take(np.arange(begin, min(begin + 10, len(batch))))), offset)
+        ten = batch.take(np.arange(begin, min(begin + 10, len(batch))))
+        (out,) = cleaner.clean([(offset, Record("raw", ten))])
         kept = out.record.readings
         for key in zip(kept.sensor, kept.metric, kept.start, kept.flag, kept.tests, strict=True):
             stream[int(key[0]), int(key[1]), int(key[2])] = (int(key[3]), int(key[4]))

@@ -66,15 +66,13 @@ def clean_begins_one_record_too_late(patch: Patch) -> None:
 
 @mutation
 def a_failed_send_is_passed_over(patch: Patch) -> None:
-    async def take(original: Any, self: Any, part: int, offset: int, value: bytes) -> None:
+    async def clean_and_send(original: Any, self: Any, part: int, waiting: Any) -> None:
         try:
-            await original(self, part, offset, value)
-        except clean_role.GapError:
-            raise
+            await original(self, part, waiting)
         except Exception:
-            self._cleaners[part].prev_raw = offset
+            self._cleaners[part].prev_raw = waiting[-1].offset
 
-    _wrap(patch, clean_role.CleanRole, "take", take)
+    _wrap(patch, clean_role.CleanRole, "_clean", clean_and_send)
 
 
 # -- the fence and transactions -----------------------------------------------------------------------------------
