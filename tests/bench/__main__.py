@@ -1,6 +1,6 @@
 """`python -m tests.bench [NAME ...]`: measure, print the table, write bench/results.json.
 
-What was not measured now stays there as it was.
+What was not measured now stays there as it was, also where a later figure failed.
 """
 
 import json
@@ -8,6 +8,7 @@ import os
 import platform
 import sys
 import tempfile
+import traceback
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -122,21 +123,34 @@ def main() -> None:
         sys.exit(f"no figure {sorted(unknown)[0]!r}; there are {', '.join(FIGURES)}")
     console = Console(width=None if sys.stdout.isatty() else 160)
     found: list[Figure] = []
+    failed: list[str] = []
     for name in chosen:
         machine = {"processors": os.cpu_count(), "python": platform.python_version(), "load_before": os.getloadavg()[0]}
+        figures: list[Figure] = []
         with console.status(f"measuring {name} ..."):
-            figures = list(FIGURES[name]())
-        _keep(name, {"machine": machine, "figures": [figure.as_dict() for figure in figures]})
+            try:
+                for figure in FIGURES[name]():
+                    figures.append(figure)
+                    _keep(name, machine, figures, all_of_it=False)
+                _keep(name, machine, figures, all_of_it=True)
+            except Exception:
+                traceback.print_exc()
+                failed.append(name)
         found += figures
     console.print(_table(found))
+    if failed:
+        sys.exit(f"not measured to the end: {', '.join(failed)}")
 
 
-def _keep(name: str, measured: dict[str, Any]) -> None:
-    """Put what was measured under its name into the results, at once: a later one may fail."""
+def _keep(name: str, machine: dict[str, Any], figures: list[Figure], *, all_of_it: bool) -> None:
+    """Put what was measured under its name into the results, at once: a later figure may fail."""
     path = ROOT / "bench" / "results.json"
     path.parent.mkdir(exist_ok=True)
     results = json.loads(path.read_text()) if path.exists() else {}
     kept = {known: results[known] for known in FIGURES if known in results}
+    before = [] if all_of_it else kept.get(name, {}).get("figures", [])
+    merged = {old["name"]: old for old in before} | {figure.name: figure.as_dict() for figure in figures}
+    measured = {"machine": machine, "figures": list(merged.values())}
     path.write_text(json.dumps(kept | {name: measured}, indent=2) + "\n")
 
 
