@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import compress
 from types import SimpleNamespace
 from typing import Any, Protocol
@@ -16,13 +17,16 @@ from api.columns import Batch, Column
 Struct = msgspec.Struct
 _encoder = msgspec.json.Encoder()
 _CRLF = "\r\n"
+PIECE_ROWS = 4_000  # of formats that Python writes
 PARQUET_GROUP_ROWS = 65_536  # rows a row group: what a reader can skip, and what a writer holds
 
 
 class Stream(Protocol):
     """A format written piece by piece, in memory that does not grow with the number of rows. The bytes depend on the
-    rows and on nothing else, not on how they come in batches.
+    rows and on nothing else, not on how they come in batches; `rows_per_piece` is the best size of one.
     """
+
+    rows_per_piece: int
 
     def begin(self) -> bytes:
         """What stands before the first row."""
@@ -46,6 +50,8 @@ class Sheet:
 
 class _Separated:
     """JSON and GeoJSON: items with commas between them, inside something."""
+
+    rows_per_piece = PIECE_ROWS
 
     def __init__(self, sheet: Sheet, head: bytes, foot: bytes) -> None:
         self._sheet, self._head, self._foot, self._any = sheet, head, foot, False
@@ -94,6 +100,8 @@ class GeojsonStream(_Separated):
 class NdjsonStream:
     """A JSON object a line."""
 
+    rows_per_piece = PIECE_ROWS
+
     def __init__(self, sheet: Sheet) -> None:
         self._sheet = sheet
 
@@ -110,6 +118,8 @@ class NdjsonStream:
 class CsvStream:
     """The header, then rows; those of the database come as it wrote them and don't pass through `rows`."""
 
+    rows_per_piece = PIECE_ROWS
+
     def __init__(self, sheet: Sheet) -> None:
         self._sheet = sheet
 
@@ -124,10 +134,11 @@ class CsvStream:
 
 
 class _Growing(io.RawIOBase):
-    """A file that is written and taken away piece by piece."""
+    """A file that is written and taken away piece by piece; its first bytes, `taken`, are there already."""
 
-    def __init__(self) -> None:
+    def __init__(self, taken: bytes) -> None:
         super().__init__()
+        self._taken = taken
         self._pieces: list[bytes] = []
         self._at = 0
 
@@ -145,19 +156,27 @@ class _Growing(io.RawIOBase):
 
     def take(self) -> bytes:
         """What was written since the last time."""
-        pieces, self._pieces = self._pieces, []
-        return b"".join(pieces)
+        if not self._pieces:
+            return b""
+        written, self._pieces, taken, self._taken = b"".join(self._pieces), [], self._taken, b""
+        assert written.startswith(taken)
+        return written[len(taken) :]
 
 
 class _Grouped:
-    """Formats that write groups of exactly `PARQUET_GROUP_ROWS` rows, however the rows come."""
+    """Formats that pyarrow writes, in groups of exactly `PARQUET_GROUP_ROWS` rows, however the rows come. The first
+    bytes of a file go out before it is there, for to import it takes a while.
+    """
+
+    rows_per_piece = PARQUET_GROUP_ROWS
+    magic: bytes
 
     def __init__(self, sheet: Sheet) -> None:
-        self._sheet, self._file, self._n = sheet, _Growing(), 0
+        self._sheet, self._file, self._n = sheet, _Growing(self.magic), 0
         self._waiting: list[Any] = []
 
     def begin(self) -> bytes:
-        return self._file.take()
+        return self.magic
 
     def rows(self, batch: Batch) -> bytes:
         self._waiting.append(columns.table(self._sheet.kind, self._sheet.columns, batch))
@@ -171,6 +190,10 @@ class _Grouped:
         self._close()
         return self._file.take()
 
+    @cached_property
+    def _writer(self) -> Any:
+        return self._open()
+
     def _write_groups(self, rest: bool) -> None:
         import pyarrow as pa
 
@@ -179,6 +202,9 @@ class _Grouped:
             whole = len(table) if rest else len(table) - len(table) % PARQUET_GROUP_ROWS
             self._write(table.slice(0, whole))
             self._waiting = [table.slice(whole)] if whole < len(table) else []
+
+    def _open(self) -> Any:
+        raise NotImplementedError
 
     def _write(self, table: Any) -> None:
         raise NotImplementedError
@@ -190,12 +216,13 @@ class _Grouped:
 class ParquetStream(_Grouped):
     """zstd; `notes` are in the file's metadata, with the number of rows."""
 
-    def __init__(self, sheet: Sheet) -> None:
+    magic = b"PAR1"
+
+    def _open(self) -> Any:
         import pyarrow.parquet as pq
 
-        super().__init__(sheet)
-        schema = arrow.schema(sheet.kind)
-        self._writer = pq.ParquetWriter(self._file, schema, compression="zstd", write_page_index=True)
+        schema = arrow.schema(self._sheet.kind)
+        return pq.ParquetWriter(self._file, schema, compression="zstd", write_page_index=True)
 
     def _write(self, table: Any) -> None:
         self._writer.write_table(table, row_group_size=PARQUET_GROUP_ROWS)
@@ -208,13 +235,15 @@ class ParquetStream(_Grouped):
 class ArrowStream(_Grouped):
     """An Arrow IPC stream, `notes` in its schema's metadata."""
 
-    def __init__(self, sheet: Sheet) -> None:
+    magic = b"\xff\xff\xff\xff"
+
+    def _open(self) -> Any:
         import pyarrow as pa
 
-        super().__init__(sheet)
-        schema = arrow.schema(sheet.kind, sheet.notes)
-        self._writer = pa.ipc.new_stream(self._file, schema)
-        self._writer.write_batch(pa.RecordBatch.from_pylist([], schema))  # now: the schema goes out with it
+        schema = arrow.schema(self._sheet.kind, self._sheet.notes)
+        writer = pa.ipc.new_stream(self._file, schema)
+        writer.write_batch(pa.RecordBatch.from_pylist([], schema))
+        return writer
 
     def _write(self, table: Any) -> None:
         self._writer.write_table(table, max_chunksize=PARQUET_GROUP_ROWS)

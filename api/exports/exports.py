@@ -12,6 +12,7 @@ import msgspec
 import psycopg_pool
 
 from api import formats, history, params
+from api.exports.ahead import ahead
 from api.exports.rows import Made, Source, pieces
 from api.formats import FORMATS
 from api.openapi import OPERATIONS
@@ -27,6 +28,7 @@ from api.times import FIRST_MS, rfc3339
 from schemas.datasets import Dataset
 from schemas.errors import RequestError
 
+PIECES_AHEAD = 8  # that are made and wait until the client has taken those before
 SAY_EVERY_MS = 3_000
 BROKEN_AFTER_MS = 30_000  # a running one that said nothing for so long has lost its process
 _DAY_MS = 86_400_000
@@ -142,27 +144,29 @@ async def stream(source: Source, after_row: int) -> AsyncGenerator[bytes]:
     whoever stops in the middle (a client that went away) leaves it broken, and the connection is given up at once.
     """
     here, id = source.here, source.export.id
-    made, digest, n_bytes = Made(steps=list(source.export.steps)), hashlib.sha256(), 0
+    made, digest, n_bytes, n_rows = Made(steps=list(source.export.steps)), hashlib.sha256(), 0, 0
     said_ms, state = here.now_ms(), "broken"
     try:
         async with _connection(here) as connection:
             try:
-                async for piece in pieces(source, connection, made, after_row):
-                    if not piece:
-                        continue
-                    digest.update(piece)
-                    n_bytes += len(piece)
-                    yield piece
-                    if here.now_ms() - said_ms >= SAY_EVERY_MS:
-                        said_ms = here.now_ms()
-                        await _say(source, "running", made, 0 if after_row else n_bytes, None)
+                found = ahead(pieces(source, connection, made, after_row), PIECES_AHEAD)
+                async with contextlib.aclosing(found):
+                    async for piece, n_rows in found:
+                        if not piece:
+                            continue
+                        digest.update(piece)
+                        n_bytes += len(piece)
+                        yield piece
+                        if here.now_ms() - said_ms >= SAY_EVERY_MS:
+                            said_ms = here.now_ms()
+                            await _say(source, "running", n_rows, made.steps, 0 if after_row else n_bytes, None)
                 state = "proving" if after_row else "complete"
             finally:
                 if state == "broken":
                     await give_up(connection)
     finally:
-        whole = state == "complete"
-        await _say(source, state, made, 0 if after_row else n_bytes, digest.hexdigest() if whole else None)
+        sha256 = digest.hexdigest() if state == "complete" else None
+        await _say(source, state, n_rows, made.steps, 0 if after_row else n_bytes, sha256)
         if state == "proving" and source.export.state != "complete":
             here.prove(prove(here, id))
 
@@ -185,11 +189,12 @@ async def _connection(here: AppState) -> AsyncIterator[pages.Connection]:
         await here.exports.putconn(connection)
 
 
-async def _say(source: Source, state: str, made: Made, n_bytes: int, sha256: str | None) -> None:
+async def _say(
+    source: Source, state: str, n_rows: int, steps: Sequence[tuple[int, int]], n_bytes: int, sha256: str | None
+) -> None:
     here = source.here
     async with here.pool.connection() as connection:
-        now_ms = here.now_ms()
-        await exports.move(connection, source.export.id, state, now_ms, made.rows, n_bytes, sha256, made.steps)
+        await exports.move(connection, source.export.id, state, here.now_ms(), n_rows, n_bytes, sha256, steps)
 
 
 async def give_up(connection: pages.Connection) -> None:

@@ -4,13 +4,17 @@ So rows and bytes of an export are the same whenever and wherever they are made:
 process, after late data came and rows were revised.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from api import aggregates, columns, history
+from api.exports.ahead import ahead
 from api.formats import FORMATS
 from api.history import Query
 from api.paging import Positions, Start
@@ -20,8 +24,7 @@ from api.queries.pages import Connection, Filter
 from api.state import AppState
 from api.streams import Sheet
 
-ROWS_PER_PIECE = 4_000  # of formats that Python writes: what the event loop does at a time
-
+BATCHES_AHEAD = 2  # of rows that are read and wait to be written
 
 _NO_ROWS = np.zeros(0, [("series", "i4")])
 
@@ -59,30 +62,65 @@ class Source:
         return self.export.format == "csv" and not self.query.grouped
 
 
-async def pieces(source: Source, connection: Connection, made: Made, after_row: int = 0) -> AsyncIterator[bytes]:
-    """The bytes that follow row `after_row`; of 0 all, with what stands before the first row. `made` is kept up to
-    date: its `steps` may be those known of an earlier run.
+async def pieces(
+    source: Source, connection: Connection, made: Made, after_row: int = 0
+) -> AsyncGenerator[tuple[bytes, int]]:
+    """The bytes that follow row `after_row`, each with the number of rows up to its end; of 0 all, with what stands
+    before the first row. `made` is kept up to date: its `steps` may be those known of an earlier run.
     """
     stream = FORMATS[source.export.format].stream(source.sheet)
-    opening = stream.begin()
     if after_row == 0:
-        yield opening
+        yield stream.begin(), 0
     elif hasattr(stream, "skip"):
         stream.skip()
     if source.query.grouped:
         async for batch in _grouped(source, connection, after_row):
-            yield stream.rows(batch)
             made.rows += len(batch)
+            yield stream.rows(batch), made.rows
+    elif source.written_by_database:
+        async for text in _texts(source, connection, made, after_row):
+            yield text
     else:
-        async for piece, n in _stored(source, connection, stream.rows, made, after_row):
+        n = after_row
+        rows = _cut(_rows(source, connection, made, after_row), stream.rows_per_piece)
+        async with aclosing(ahead(rows, BATCHES_AHEAD)) as batches:
+            async for some in batches:
+                batch = await _batch(source, some)
+                n += len(batch)
+                # In a thread: pyarrow needs no interpreter while it writes, and the next rows come in meanwhile.
+                yield await asyncio.to_thread(stream.rows, batch), n
+    yield await asyncio.to_thread(stream.end), made.rows
+
+
+async def _texts(
+    source: Source, connection: Connection, made: Made, after_row: int
+) -> AsyncGenerator[tuple[bytes, int]]:
+    """Pieces of CSV as the database writes it."""
+    outputs = [source.query.columns[name].sql for name in source.kind.__struct_encode_fields__]
+    query = pages.statement(source.query.noun.table, source.chosen, outputs, "FORMAT csv")
+    async for bounds in _statements(source, connection, made, after_row):
+        async for text, n in copies.text(connection, query, bounds):
             made.rows += n
-            yield piece
-    yield stream.end()
+            yield text, made.rows
 
 
-async def _stored(
-    source: Source, connection: Connection, write: Callable[[columns.Batch], bytes], made: Made, after_row: int
-) -> AsyncIterator[tuple[bytes, int]]:
+async def _rows(source: Source, connection: Connection, made: Made, after_row: int) -> AsyncGenerator[pages.Rows]:
+    """Rows as the database has them."""
+    table = source.query.noun.table
+    query = pages.statement(table, source.chosen, *pages.binary(table))
+    async for bounds in _statements(source, connection, made, after_row):
+        async for body in copies.binary(connection, query, bounds):
+            rows = pages.decode_rows(body, table)
+            made.rows += len(rows)
+            yield rows
+
+
+async def _statements(
+    source: Source, connection: Connection, made: Made, after_row: int
+) -> AsyncGenerator[dict[str, Any]]:
+    """The parameters of the statements that give the rows after `after_row`. Before each, `made.rows` says how many
+    there are before its first.
+    """
     table, chosen = source.query.noun.table, source.chosen
     if not chosen.series:
         return
@@ -101,18 +139,22 @@ async def _stored(
             made.rows = after_row
         elif not made.steps or made.steps[-1][0] < some[0]:
             made.steps.append((some[0], made.rows))
-        if source.written_by_database:
-            outputs = [source.query.columns[name].sql for name in source.kind.__struct_encode_fields__]
-            query = pages.statement(table, chosen, outputs, "FORMAT csv")
-            async for text, n in copies.text(connection, query, bounds):
-                yield text, n
-        else:
-            query = pages.statement(table, chosen, *pages.binary(table))
-            async for body in copies.binary(connection, query, bounds):
-                rows = pages.decode_rows(body, table)
-                for i in range(0, len(rows), ROWS_PER_PIECE):
-                    batch = await _batch(source, rows[i : i + ROWS_PER_PIECE])
-                    yield write(batch), len(batch)
+        yield bounds
+
+
+async def _cut(parts: AsyncGenerator[pages.Rows], n: int) -> AsyncGenerator[pages.Rows]:
+    """The same rows, `n` at a time; the last ones may be fewer."""
+    waiting: list[pages.Rows] = []
+    async for part in parts:
+        waiting.append(part)
+        if sum(map(len, waiting)) >= n:
+            rows = np.concatenate(waiting)
+            whole = len(rows) - len(rows) % n
+            for i in range(0, whole, n):
+                yield rows[i : i + n]
+            waiting = [rows[whole:]]
+    if any(map(len, waiting)):
+        yield np.concatenate(waiting)
 
 
 def _from_step(days: Sequence[int], steps: Sequence[tuple[int, int]], after_row: int) -> tuple[Sequence[int], int]:
@@ -131,7 +173,7 @@ async def _batch(source: Source, rows: pages.Rows) -> columns.Batch:
     return columns.Batch(source.export.dataset, rows, names, source.query.width, source.chosen.width_s)
 
 
-async def _grouped(source: Source, connection: Connection, after_row: int) -> AsyncIterator[columns.Batch]:
+async def _grouped(source: Source, connection: Connection, after_row: int) -> AsyncGenerator[columns.Batch]:
     rows = 0
     async for made in aggregates.all_rows(
         source.here, connection, source.query, source.kind, source.start, source.positions, source.export.taken_ms
