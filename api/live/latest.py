@@ -66,6 +66,8 @@ class Latest:
         self.units: list[str] = []
         self.positions: dict[int, int] = {}
         """By partition: the position of the last record applied."""
+        self.changes = 0
+        """Grows with whatever may change a row."""
         self._index: dict[tuple[str, str, str], int] = {}
         self._of_dataset: dict[str, list[int]] = {}
         self._of_sensor: dict[tuple[str, str], list[int]] = {}
@@ -81,6 +83,7 @@ class Latest:
         key = (dataset, sensor, metric)
         found = self._index.get(key)
         if found is None:
+            self.changes += 1
             found = self._index[key] = len(self.keys)
             self.keys.append(key)
             self.units.append(unit)
@@ -89,6 +92,7 @@ class Latest:
             if found >= len(self._failed):
                 self._grow()
         elif unit and self.units[found] != unit:
+            self.changes += 1
             self.units[found] = unit
         return found
 
@@ -112,6 +116,7 @@ class Latest:
         """Take readings in; gives the series index of each, (n,) int64."""
         if not len(readings):
             return np.zeros(0, np.int64)
+        self.changes += 1
         series = self.series_of(readings)
         rows = np.empty(len(readings), ROW)
         for name in FIELDS:
@@ -125,6 +130,7 @@ class Latest:
         found = list(rows)
         if not found:
             return []
+        self.changes += 1
         series = np.array([self.index(row.dataset, row.sensor, row.metric, row.unit) for row in found], np.int64)
         values = np.array([_values(row) for row in found], ROW)
         known = self._newest[series]
