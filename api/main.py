@@ -1,5 +1,6 @@
 """`python -m api`: the only place that reads the environment."""
 
+import gc
 import logging
 import os
 import signal
@@ -31,6 +32,8 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start listening, then print the one line."""
         await super().startup(sockets)
+        gc.collect()
+        gc.freeze()  # what is there by now stays: to look through it again and again would cost requests milliseconds
         if self.started:
             print(f"api ready on http://{self.config.host}:{self.config.port}", flush=True)
 

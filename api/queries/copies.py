@@ -5,7 +5,7 @@ hundred rows. One of two places that use libpq's calls; the contract is in tests
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 import psycopg
@@ -19,55 +19,55 @@ PIECE_BYTES = 128 * 1024
 _GATHER_S = 0.002  # so that a look at the socket finds more than the 8 KB that PostgreSQL sends at a time
 
 
-async def text(connection: Connection, query: str, parameters: Mapping[str, Any]) -> AsyncIterator[tuple[bytes, int]]:
+async def text(connection: Connection, query: str, parameters: Mapping[str, Any]) -> AsyncGenerator[tuple[bytes, int]]:
     """(bytes, rows) of a COPY in a text format without a header."""
     async with connection.cursor() as cursor, cursor.copy(query.encode(), parameters):
         async for piece in _pieces(connection):
-            yield b"".join(piece), len(piece)
+            yield piece
 
 
-async def binary(connection: Connection, query: str, parameters: Mapping[str, Any]) -> AsyncIterator[bytes]:
+async def binary(connection: Connection, query: str, parameters: Mapping[str, Any]) -> AsyncGenerator[bytes]:
     """The rows of a binary COPY, without its signature and trailer."""
     async with connection.cursor() as cursor, cursor.copy(query.encode(), parameters):
-        first = True
-        async for piece in _pieces(connection):
-            body = b"".join(piece[:-1]) if bytes(piece[-1]) == TRAILER else b"".join(piece)
-            if first:
-                body, first = body[len(SIGNATURE) :].removesuffix(TRAILER if len(piece) == 1 else b""), False
-            if body:
-                yield body
+        found = _pieces(connection)
+        before = (await anext(found))[0][len(SIGNATURE) :]
+        async for piece, _ in found:
+            if before:
+                yield before
+            before = piece
+        if last := before.removesuffix(TRAILER):  # which the last piece ends with, or is
+            yield last
 
 
-async def _pieces(connection: Connection) -> AsyncIterator[list[Any]]:
-    """What the server sends, many messages at a time; the first ones as soon as they are there."""
+async def _pieces(connection: Connection) -> AsyncGenerator[tuple[bytes, int]]:
+    """What the server sends, many messages at a time, and how many; the first ones as soon as they are there."""
     copied = connection.pgconn
     take = copied.get_copy_data
-    rows: list[Any] = []
-    size, first, looked = 0, True, False
+    piece, n, first, looked = bytearray(), 0, True, False
     while True:
         length, data = take(1)
         if length > 0:
-            rows.append(data)
-            size += length
+            piece += data  # what is kept as it comes costs more in garbage collection than all the rest
+            n += 1
             looked = False
-            if size >= PIECE_BYTES:
-                yield rows
-                rows, size, first = [], 0, False
+            if len(piece) >= PIECE_BYTES:
+                yield bytes(piece), n
+                piece, n, first = bytearray(), 0, False
         elif length < 0:
             break
         elif not looked:
             copied.consume_input()  # takes some KB at a time of what has arrived
             looked = True
         else:
-            if rows and first:
-                yield rows
-                rows, size, first = [], 0, False
+            if piece and first:
+                yield bytes(piece), n
+                piece, n, first = bytearray(), 0, False
             await _readable(copied.socket)
             if not first:
                 await asyncio.sleep(_GATHER_S)
             copied.consume_input()
-    if rows:
-        yield rows
+    if piece:
+        yield bytes(piece), n
     await _finish(copied)
 
 
