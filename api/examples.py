@@ -68,7 +68,7 @@ MEASURES_META = MeasuresMeta(
 
 SENSOR = SensorRow(
     "traffic", "716328", "US-101 at Vermont", True, False, -118.2437, 34.0522, None, "freeway", 0, _DEVICE,
-    [SeriesRow("speed", "km/h", "[mi_i]/h", 300, 300)],
+    [SeriesRow("speed", "km/h", "[mi_i]/h", 300, 300, {})],
     [PlaceRow(None, None, "US-101 at Vermont", -118.2437, 34.0522, None, "freeway", _DEVICE)],
 )  # fmt: skip
 

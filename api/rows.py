@@ -340,6 +340,10 @@ class SeriesRow(msgspec.Struct, frozen=True):
     source_unit: Annotated[str | None, Meta(examples=["[mi_i]/h"])]
     period_s: PeriodS
     cadence_s: Annotated[int, Meta(description="Seconds between readings; 0: not known.", examples=[300])]
+    quality: Annotated[
+        dict[str, Any],
+        Meta(description="The quality rules' parameters that are other ones for this sensor, by rule.", examples=[{}]),
+    ]
 
 
 class SensorRow(msgspec.Struct, frozen=True):

@@ -58,7 +58,8 @@ class Intake:
         elif route.reject is not None:
             self._refuse([route.reject], topic, payload, received_ms)
         elif payload:  # an empty one clears the retained message, which changes nothing that was said
-            registration = decode_registration(payload, route.context, received_ms)
+            dataset = self._registry.datasets.get(route.context.dataset)
+            registration = decode_registration(payload, route.context, received_ms, dataset)
             if isinstance(registration, Reject):
                 self._refuse([registration], topic, payload, received_ms)
             else:

@@ -1,7 +1,8 @@
 """Registrations in retained MQTT messages, `<prefix>/v1/<dataset>/<sensor>/meta`.
 
     {"valid_from": "2026-01-01T00:00:00Z", "site": {"name": "5th Street", "lon": -118.24, "lat": 34.05},
-     "device": {"make": "..."}, "series": {"pm25": {"period_s": 60}}, "public_precision_m": 0}
+     "device": {"make": "..."}, "series": {"pm25": {"period_s": 60, "quality": {"spike": {"suspect": 80}}}},
+     "public_precision_m": 0}
 
 The fields are those of `schemas.registry.Registration` without dataset and sensor, which the topic says; times are
 RFC 3339 with offset or epoch milliseconds.
@@ -14,8 +15,9 @@ import msgspec
 from ingest_gateway.decoders.json_text import parse
 from ingest_gateway.decoders.rows import Context, shown
 from ingest_gateway.decoders.times import epoch_ms
+from schemas.datasets import Dataset
 from schemas.readings import METRIC_PATTERN, Reject
-from schemas.registry import Device, Registration, Series, Site
+from schemas.registry import Device, Registration, Series, Site, rule_mistakes
 from schemas.units import conversion
 
 _FIELDS = frozenset(Registration.__struct_fields__) - {"dataset", "sensor"}
@@ -26,8 +28,10 @@ _PARTS: dict[str, frozenset[str]] = {
 _SERIES_FIELDS = frozenset(Series.__struct_fields__)
 
 
-def decode_registration(payload: bytes, context: Context, received_ms: int) -> Registration | Reject:
-    """The registration that a payload is, or why it is none."""
+def decode_registration(
+    payload: bytes, context: Context, received_ms: int, dataset: Dataset | None = None
+) -> Registration | Reject:
+    """The registration that a payload is, or why it is none; `dataset` is its dataset, where there is such a one."""
     parsed = parse(payload)
     if isinstance(parsed, Reject):
         return parsed
@@ -47,6 +51,8 @@ def decode_registration(payload: bytes, context: Context, received_ms: int) -> R
     except msgspec.ValidationError as e:
         return _refused(str(e)[:200])
     problem = _mistake(registration)
+    if not problem and dataset is not None:
+        problem = next(iter(rule_mistakes(registration, dataset)), "")
     return _refused(problem) if problem else registration
 
 

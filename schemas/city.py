@@ -22,7 +22,7 @@ from schemas.datasets import Dataset, read_datasets, shipped_files
 from schemas.errors import CityFolderError
 from schemas.quantities import QUANTITIES
 from schemas.readings import SENSOR_PATTERN, PeriodS
-from schemas.registry import Registration
+from schemas.registry import Registration, rule_mistakes
 from schemas.registry_files import parse_geojson, parse_sensors_csv
 from schemas.sections import Section, Sections
 from schemas.sections import mistakes as section_mistakes
@@ -148,7 +148,7 @@ def parse_city(files: Mapping[str, str]) -> City:
     seen: dict[str, str] = {}
     for name, parse in (("sensors.csv", parse_sensors_csv), ("sensors.geojson", parse_geojson)):
         if name in files:
-            read, found = parse(files[name], name, partial(_registration_mistakes, ids, seen, name))
+            read, found = parse(files[name], name, partial(_registration_mistakes, ids, datasets, seen, name))
             registrations += read
             problems += found
     if problems or info.value is None or sources.value is None or sections.value is None:
@@ -206,10 +206,12 @@ def _topic_mistake(topic: str) -> str:
 
 
 def _registration_mistakes(
-    datasets: Collection[str], seen: dict[str, str], file: str, registration: Registration
+    ids: Collection[str], datasets: Mapping[str, Dataset], seen: dict[str, str], file: str, registration: Registration
 ) -> Iterator[str]:
-    if registration.dataset not in datasets:
-        yield f"there is no dataset {registration.dataset!r}; there are {', '.join(sorted(datasets))}"
+    if registration.dataset not in ids:
+        yield f"there is no dataset {registration.dataset!r}; there are {', '.join(sorted(ids))}"
+    elif registration.dataset in datasets:
+        yield from rule_mistakes(registration, datasets[registration.dataset])
     if registration.key in seen:
         yield (
             f"{registration.dataset}/{registration.sensor} is listed before, in {seen[registration.key]}, with the "

@@ -214,7 +214,7 @@ def _sensor_mistakes(dataset: Dataset) -> Iterator[tuple[Path, str]]:
                 yield ("sensors", sensor, name), f"sensors.{sensor}: the dataset has no metric {name!r}"
                 continue
             metric = dataset.quality(sensor, name)
-            for field, problem in (*mistakes(metric, metric.span_s), *_misplaced(name, metric)):
+            for field, problem in quality_mistakes(name, metric, metric.span_s):
                 yield ("sensors", sensor, name, field), f"sensors.{sensor}.{name}: {problem}"
 
 
@@ -231,12 +231,12 @@ def _metric_mistakes(name: str, metric: Metric) -> Iterator[tuple[str, str]]:
             "unit",
             f"no conversion from {metric.unit!r} to {QUANTITIES[name].unit}; schemas/units.py lists them",
         )
-    yield from mistakes(metric, metric.span_s)
-    yield from _misplaced(name, metric)
+    yield from quality_mistakes(name, metric, metric.span_s)
 
 
-def _misplaced(name: str, quality: Quality) -> Iterator[tuple[str, str]]:
-    """Rules of closed hours and days on a metric that they are not made for."""
+def quality_mistakes(name: str, quality: Quality, span_s: int) -> Iterator[tuple[str, str]]:
+    """(field, problem) of what can't be meant of a metric; `span_s`: the time between its readings, 0: not known."""
+    yield from mistakes(quality, span_s)
     if quality.neighbours is not None and name in CORRECTED:
         yield "neighbours", f"neighbours: {name} is made of other metrics; compare those"
     if quality.detector is not None and name != OCCUPANCY:

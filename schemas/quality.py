@@ -6,7 +6,7 @@ may be left out. What can't be meant is refused when the file is read (`mistakes
 
 import math
 from collections.abc import Iterator
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -146,9 +146,18 @@ def merged(general: Q, special: Quality) -> Q:
     return msgspec.structs.replace(general, **changes)
 
 
+def set_rules(quality: Quality) -> dict[str, Any]:
+    """The parameters that are set, by rule, as JSON has them."""
+    rules = {field: getattr(quality, field) for field in Quality.__struct_fields__}
+    found: dict[str, Any] = msgspec.to_builtins({name: rule for name, rule in rules.items() if rule not in (None, ())})
+    return found
+
+
 def flat_line_steps(seconds: int | None, span_s: int) -> int:
-    """How many readings back the flat line test looks; 0: it is not made."""
-    return seconds // span_s if seconds and span_s else 0
+    """How many readings back the flat line test looks; 0: it is not made, also not for a sensor that sends so seldom
+    that two equal readings would be flat.
+    """
+    return seconds // span_s if seconds and span_s and seconds >= 2 * span_s else 0
 
 
 def attenuated_readings(period_s: int, span_s: int) -> int:

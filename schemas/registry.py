@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from schemas.datasets import Dataset, Metric
+from schemas.datasets import Dataset, Metric, quality_mistakes
 from schemas.errors import WireError
+from schemas.quality import Quality, merged
 from schemas.readings import PeriodS
 
 FOREVER_MS = 1 << 60
@@ -39,11 +40,14 @@ class Device(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Series(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is special about one metric of one sensor; None means the dataset's."""
+    """What is special about one metric of one sensor; None means the dataset's. `quality` has the parameters of quality
+    rules that win over the dataset's, rule by rule.
+    """
 
     unit: str | None = None
     period_s: PeriodS | None = None
     cadence_s: PeriodS | None = None
+    quality: Quality | None = None
 
 
 class Registration(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -127,6 +131,8 @@ class Registry:
             known = self._of.get((dataset, sensor))
             special = (known[-1].series.get(metric) if known else None) or Series()
             general = self.datasets[dataset].quality(sensor, metric) if dataset in self.datasets else Metric()
+            if special.quality is not None:
+                general = merged(general, special.quality)
             if len(self._rules) >= MAX_RULES:  # made-up names must not fill the memory
                 self._rules.clear()
             rule = self._rules[key] = SeriesRule(
@@ -136,6 +142,20 @@ class Registry:
                 general,
             )
         return rule
+
+
+def rule_mistakes(registration: Registration, dataset: Dataset) -> Iterator[str]:
+    """What can't be meant of the quality parameters that a registration brings, beside its dataset's."""
+    for name, series in registration.series.items():
+        if series.quality is None:
+            continue
+        if name not in dataset.metrics:
+            yield f"quality of {name}: the dataset has no such metric"
+            continue
+        metric = merged(dataset.quality(registration.sensor, name), series.quality)
+        span_s = series.cadence_s or series.period_s or metric.span_s
+        for _, problem in quality_mistakes(name, metric, span_s):
+            yield f"quality of {name}: {problem}"
 
 
 def _starts(registration: Registration) -> int:

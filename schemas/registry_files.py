@@ -2,9 +2,9 @@
 
 Columns (GeoJSON: properties of a Point feature, which gives lon and lat): dataset, sensor, name, lon, lat,
 height_m, surroundings, valid_from, valid_to (RFC 3339 with offset), make, model, serial, firmware, owner,
-public_precision_m, demo (true or false), metrics. A row a validity: a sensor that moved has two rows. `metrics`
-lists what is special of its series: `speed=mph@300;volume@300` is metric[=unit][@period in s]. Other properties of
-GeoJSON are left alone.
+public_precision_m, demo (true or false), metrics, quality. A row a validity: a sensor that moved has two rows.
+`metrics` lists what is special of its series: `speed=mph@300;volume@300` is metric[=unit][@period in s]. `quality` has
+parameters of quality rules, as JSON: `{"speed": {"spike": {"suspect": 80}}}`. Other properties of GeoJSON stay.
 """
 
 import csv
@@ -15,6 +15,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
+
+from schemas.quality import Quality
 from schemas.quantities import QUANTITIES
 from schemas.readings import DATASET_PATTERN, MAX_PERIOD_S, METRIC_PATTERN, SENSOR_PATTERN
 from schemas.registry import Device, Registration, Series, Site
@@ -23,7 +26,7 @@ from schemas.units import conversion
 REQUIRED = ("dataset", "sensor")
 COLUMNS = (
     "dataset", "sensor", "name", "lon", "lat", "height_m", "surroundings", "valid_from", "valid_to", "make", "model",
-    "serial", "firmware", "owner", "public_precision_m", "demo", "metrics",
+    "serial", "firmware", "owner", "public_precision_m", "demo", "metrics", "quality",
 )  # fmt: skip
 _SERIES = re.compile(r"(?P<metric>[^=@]+)(=(?P<unit>[^@].*?))?(@(?P<period>\d+))?")  # a unit may hold @: ug/m3@20Cel
 _FEATURES = re.compile(r'"features"\s*:\s*\[')
@@ -82,7 +85,7 @@ def parse_geojson(text: str, name: str, check: Check = _no_check) -> tuple[list[
             if feature["geometry"]["type"] != "Point":
                 raise ValueError
             lon, lat = feature["geometry"]["coordinates"][:2]
-            row = {k: str(v) for k, v in feature["properties"].items() if v is not None and k in COLUMNS}
+            row = {k: _text(v) for k, v in feature["properties"].items() if v is not None and k in COLUMNS}
         except (KeyError, TypeError, ValueError, AttributeError):
             problems.append(f"{where}: the feature needs a geometry of type Point, and properties")
             continue
@@ -99,6 +102,11 @@ def _features(text: str) -> Iterator[tuple[int, Any]]:
         feature, position = decoder.raw_decode(text, gap.end())
         line, counted_to = line + text.count("\n", counted_to, gap.end()), gap.end()
         yield line, feature
+
+
+def _text(value: Any) -> str:
+    """As the CSV has it."""
+    return json.dumps(value) if isinstance(value, dict | list) else str(value)
 
 
 def _take(row: Mapping[str, str], where: str, check: Check, found: list[Registration], problems: list[str]) -> None:
@@ -154,7 +162,18 @@ def _series(row: Mapping[str, str]) -> dict[str, Series]:
         if period is not None and period > MAX_PERIOD_S:
             raise ValueError(f"metrics: {part!r}: a period is at most {MAX_PERIOD_S} s")
         found[metric] = Series(unit, period, period or None)
+    for metric, quality in _quality(row).items():
+        found[metric] = msgspec.structs.replace(found.get(metric, Series()), quality=quality)
     return found
+
+
+def _quality(row: Mapping[str, str]) -> dict[str, Quality]:
+    if not (text := row.get("quality", "")):
+        return {}
+    try:
+        return msgspec.json.decode(text, type=dict[str, Quality])
+    except (msgspec.DecodeError, RecursionError) as e:
+        raise ValueError(f'quality is JSON such as {{"pm25": {{"spike": {{"suspect": 80}}}}}}: {e}') from None
 
 
 def _number(row: Mapping[str, str], key: str, low: float, high: float) -> float | None:

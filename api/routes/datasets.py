@@ -1,8 +1,5 @@
 """`GET /v1/datasets` and `GET /v1/{dataset}`: what there is, with licence and data dictionary."""
 
-from typing import Any
-
-import msgspec
 from fastapi import APIRouter, Request, Response
 
 from api import formats, params, state
@@ -12,7 +9,7 @@ from api.openapi import OPERATIONS, route
 from api.rows import DatasetRow, ListMeta, MetricRow
 from api.state import AppState
 from schemas.datasets import Dataset, Metric
-from schemas.quality import Quality
+from schemas.quality import set_rules
 from schemas.quantities import QUANTITIES
 from schemas.units import ALIASES, canonical_unit
 
@@ -87,13 +84,6 @@ def _metric(dataset: Dataset, name: str, metric: Metric) -> MetricRow:
         metric.cadence_s,
         metric.fail and list(metric.fail),
         metric.suspect and list(metric.suspect),
-        _parameters(metric, without=("fail", "suspect")),
-        {sensor: _parameters(own[name]) for sensor, own in dataset.sensors.items() if name in own},
+        {name: rule for name, rule in set_rules(metric).items() if name not in ("fail", "suspect")},
+        {sensor: set_rules(own[name]) for sensor, own in dataset.sensors.items() if name in own},
     )
-
-
-def _parameters(quality: Quality, without: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The rules' parameters that are set."""
-    rules = {field: getattr(quality, field) for field in Quality.__struct_fields__ if field not in without}
-    found: dict[str, Any] = msgspec.to_builtins({name: rule for name, rule in rules.items() if rule})
-    return found

@@ -9,7 +9,9 @@ from api.places import public_place
 from api.rows import DeviceRow, ListMeta, PlaceRow, SensorRow, SeriesRow
 from api.state import AppState
 from api.times import rfc3339
+from schemas.datasets import Metric
 from schemas.errors import RequestError
+from schemas.quality import set_rules
 from schemas.registry import FOREVER_MS, Device, Registration
 from schemas.units import ALIASES
 
@@ -96,7 +98,9 @@ def sensor_row(here: AppState, dataset: str, sensor: str, metrics: set[str], now
 def _series(here: AppState, dataset: str, sensor: str, metric: str) -> SeriesRow:
     rule = here.registry.rule(dataset, sensor, metric)
     unit = here.unit(dataset, sensor, metric)
-    return SeriesRow(metric, unit, ALIASES.get(rule.unit, rule.unit) or unit, rule.period_s, rule.cadence_s)
+    general = set_rules(here.dataset(dataset).metrics.get(metric, Metric()))
+    own = {name: of for name, of in set_rules(rule.metric).items() if of != general.get(name)}
+    return SeriesRow(metric, unit, ALIASES.get(rule.unit, rule.unit) or unit, rule.period_s, rule.cadence_s, own)
 
 
 def _place(since: int, until: int, registration: Registration) -> PlaceRow:

@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 from schemas.city import read_city
 from schemas.datasets import Dataset
 from schemas.errors import CityfeedError
-from schemas.registry import Registration, encode
+from schemas.registry import Registration, encode, rule_mistakes
 from schemas.registry_files import COLUMNS, parse_geojson, parse_sensors_csv
 from schemas.settings import Settings, load
 from schemas.topics import SENSORS
@@ -42,11 +42,14 @@ def import_(
     Columns of the CSV (properties of the GeoJSON's points) are
     dataset, sensor, name, lon, lat, height_m, surroundings,
     valid_from, valid_to, make, model, serial, firmware, owner,
-    public_precision_m, demo, metrics; the first two are needed.
+    public_precision_m, demo, metrics, quality; the first two are
+    needed.
 
     A sensor that moved has a row for each place, with valid_from.
     `metrics` says what its series have of their own, such as
     speed=mph@300;volume@300: metric, =unit, @seconds of the period.
+    `quality` has parameters of quality rules of their own, as JSON:
+    {"speed": {"spike": {"suspect": 80}}} (docs/quality.md).
 
     A row with the same sensor and valid_from replaces the one before.
     With a mistake anywhere, nothing is imported, unless --skip-bad.
@@ -94,11 +97,12 @@ def read_registrations(file: Path, datasets: dict[str, Dataset]) -> tuple[list[R
 def _mistakes(registration: Registration, datasets: dict[str, Dataset]) -> list[str]:
     if registration.dataset not in datasets:
         return [f"there is no dataset {registration.dataset!r}; there are {', '.join(sorted(datasets))}"]
-    return [
+    units = [
         f"no conversion from {series.unit!r} for {metric}; schemas/units.py lists the units"
         for metric, series in registration.series.items()
         if conversion(metric, series.unit or "") is None
     ]
+    return units + list(rule_mistakes(registration, datasets[registration.dataset]))
 
 
 async def publish(settings: Settings, registrations: list[Registration]) -> None:

@@ -65,7 +65,10 @@ def parameters(
     row["rate_suspect"], row["rate_fail"] = _limits(metric.rate_of_change)
     clock, gap, flat, attenuated = metric.clock, metric.time_gap, metric.flat_line, metric.attenuated
     row["ahead_ms"], row["behind_ms"] = _ms(clock.ahead_s if clock else None), _ms(clock.behind_s if clock else None)
-    row["gap_suspect_ms"], row["gap_fail_ms"] = _ms(gap.suspect_s if gap else None), _ms(gap.fail_s if gap else None)
+    row["gap_suspect_ms"], row["gap_fail_ms"] = (
+        _ms(seconds if seconds and seconds > span_s else None)  # a sensor that sends as seldom has no gaps
+        for seconds in ((gap.suspect_s, gap.fail_s) if gap else (None, None))
+    )
     row["attenuated_suspect"] = row["attenuated_fail"] = -np.inf
     keep = LEAST_KEPT
     if flat is not None and span_s:

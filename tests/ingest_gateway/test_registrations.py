@@ -6,8 +6,10 @@ import pytest
 
 from ingest_gateway.decoders import Context
 from ingest_gateway.registrations import decode_registration
+from schemas.datasets import parse_datasets, shipped_files
+from schemas.quality import Spike
 from schemas.readings import Reject
-from schemas.registry import Device, Registration, Series, Site
+from schemas.registry import Device, Registration, Registry, Series, Site, decode, encode
 from tests.ingest_gateway.decoders.payloads import RECEIVED, T0, as_bytes
 
 HERE = Context("air-quality", "s1")
@@ -36,6 +38,39 @@ def test_all_fields() -> None:
         100,
         True,
     )
+
+
+DATASET = parse_datasets(shipped_files())["air-quality"]
+
+
+def test_a_sensor_brings_quality_parameters_of_its_own() -> None:
+    given = {
+        "series": {"pm25": {"quality": {"spike": {"suspect": 80, "method": "differential"}, "suspect": [-5, 900]}}}
+    }
+    made = decode_registration(as_bytes(given), HERE, RECEIVED, DATASET)
+    assert isinstance(made, Registration)
+    registry = Registry({"air-quality": DATASET})
+    registry.apply(decode(encode(made)))  # as the topic carries it
+    mine, others = (registry.rule("air-quality", sensor, "pm25").metric for sensor in ("s1", "s2"))
+    assert mine.spike == Spike(suspect=80, method="differential") and mine.suspect == (-5, 900)
+    assert mine.flat_line == others.flat_line is not None, "rule by rule"
+    assert others == DATASET.metrics["pm25"]
+
+
+@pytest.mark.parametrize(
+    ("series", "says"),
+    [
+        ({"pm25": {"quality": {"spikes": {}}}}, "spikes"),
+        ({"pm25": {"quality": {"spike": {"suspect": 80, "fail": 10}}}}, "below the fail limit, 10"),
+        ({"pm25": {"quality": {"suspect": [-5, 9000]}}}, "quality of pm25: the suspect span must lie within"),
+        ({"pm25": {"cadence_s": 600, "quality": {"flat_line": {"tolerance": 1, "fail_s": 900}}}}, "at least 1200 s"),
+        ({"pm25": {"quality": {"detector": {}}}}, "occupancy"),
+        ({"speed": {"quality": {"suspect": [0, 9]}}}, "quality of speed: the dataset has no such metric"),
+    ],
+)
+def test_quality_parameters_that_cant_be_meant(series: Any, says: str) -> None:
+    reject = decode_registration(as_bytes({"series": series}), HERE, RECEIVED, DATASET)
+    assert isinstance(reject, Reject) and says in reject.detail
 
 
 def test_an_empty_object_says_that_the_sensor_is_there() -> None:

@@ -1,8 +1,11 @@
+import csv
+import io
 import json
 from typing import Any
 
 import pytest
 
+from schemas.quality import Quality, Spike
 from schemas.registry import Device, Registration, Series, Site
 from schemas.registry_files import COLUMNS, parse_geojson, parse_sensors_csv
 
@@ -10,7 +13,9 @@ T = 1_769_860_800_000  # 2026-01-31T12:00:00Z
 
 
 def csv_of(row: dict[str, str]) -> str:
-    return f"{','.join(row)}\n{','.join(row.values())}\n"
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([row, row.values()])
+    return text.getvalue()
 
 
 def feature(properties: dict[str, Any], coordinates: Any = (-118.25, 34.05)) -> dict[str, Any]:
@@ -26,11 +31,13 @@ FULL = {
     "height_m": "2.5", "surroundings": "roadside", "valid_from": "2026-01-31T12:00:00Z",
     "valid_to": "2026-02-01T00:00:00.001+01:00", "make": "M", "model": "N", "serial": "S", "firmware": "F",
     "owner": "O", "public_precision_m": "100", "demo": "true", "metrics": "pm25=µg/m³@60;no2=ug/m3@20Cel@3600;o3",
+    "quality": '{"o3": {"spike": {"suspect": 9}}}',
 }  # fmt: skip
 FULL_MEANS = Registration(
     "air-quality", "a-1", T, 1_769_900_400_001, Site("5th Street", -118.25, 34.05, 2.5, "roadside"),
     Device("M", "N", "S", "F", "O"),
-    {"pm25": Series("µg/m³", 60, 60), "no2": Series("ug/m3@20Cel", 3600, 3600), "o3": Series()}, 100, True,
+    {"pm25": Series("µg/m³", 60, 60), "no2": Series("ug/m3@20Cel", 3600, 3600),
+     "o3": Series(quality=Quality(spike=Spike(suspect=9)))}, 100, True,
 )  # fmt: skip
 
 
@@ -41,6 +48,7 @@ def test_a_row_with_everything() -> None:
 
 def test_a_feature_with_everything() -> None:
     properties: dict[str, Any] = {k: v for k, v in FULL.items() if k not in ("lon", "lat")}
+    properties["quality"] = json.loads(properties["quality"])
     properties |= {"height_m": 2.5, "public_precision_m": 100, "demo": True, "opened_by": "the mayor", "owner": "O"}
     assert parse_geojson(geojson(feature(properties)), "f.geojson") == ([FULL_MEANS], [])
 
@@ -119,6 +127,8 @@ MISTAKES = [
     ({"metrics": "speed=furlong@300"}, "metrics: no conversion from 'furlong' to km/h for speed; schemas/units.py"),
     ({"metrics": "speed=mph;speed@60"}, "metrics: speed is there twice"),
     ({"metrics": "speed@99999999999"}, "a period is at most 31622400 s"),
+    ({"quality": "spike"}, 'quality is JSON such as {"pm25": {"spike": {"suspect": 80}}}'),
+    ({"quality": '{"speed":{"spikes":{}}}'}, "spikes"),
 ]  # fmt: skip
 GOOD = {"dataset": "traffic", "sensor": "a", "lon": "1", "lat": "2"}
 

@@ -3,9 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from fastapi import FastAPI
 
+from schemas.quality import Quality, Spike
+from schemas.registry import Series
 from tests.api.city import NOW_MS, app_without_servers, client_of, hear, heard
 
 
@@ -36,6 +39,10 @@ async def test_all_sensors_registered_and_heard_of(app: FastAPI) -> None:
 
 
 async def test_one_sensor_with_its_places_and_series(app: FastAPI) -> None:
+    registry = app.state.cityfeed.registry
+    *_, newest = registry.registrations("traffic", "moved")
+    own = newest.series | {"volume": Series(quality=Quality(spike=Spike(suspect=90)))}
+    registry.apply(msgspec.structs.replace(newest, series=own))
     (row,) = (await get(app, "/v1/traffic/sensors/moved")).json()["data"]
     assert (row["name"], row["lon"]) == ("New", -117.0)
     assert [(p["valid_from"], p["valid_to"], p["name"], p["lon"]) for p in row["places"]] == [
@@ -44,8 +51,22 @@ async def test_one_sensor_with_its_places_and_series(app: FastAPI) -> None:
     ]
     assert row["device"]["make"] == row["places"][0]["device"]["make"] == "Acme"
     assert row["series"] == [
-        {"metric": "speed", "unit": "km/h", "source_unit": "[mi_i]/h", "period_s": 300, "cadence_s": 300},
-        {"metric": "volume", "unit": "{veh}", "source_unit": "{veh}", "period_s": 300, "cadence_s": 300},
+        {
+            "metric": "speed",
+            "unit": "km/h",
+            "source_unit": "[mi_i]/h",
+            "period_s": 300,
+            "cadence_s": 300,
+            "quality": {},
+        },
+        {
+            "metric": "volume",
+            "unit": "{veh}",
+            "source_unit": "{veh}",
+            "period_s": 300,
+            "cadence_s": 300,
+            "quality": {"spike": {"suspect": 90.0}},
+        },
     ]
 
 
