@@ -22,14 +22,14 @@ def judge(steps: Steps) -> Verdict:
     """The readings that end an attenuated period."""
     p = steps.parameters
     size = p["attenuated_n"]
-    rows = np.flatnonzero((size > 0) & np.isfinite(steps.value))
+    rows = np.flatnonzero((size > 0) & np.isfinite(steps.value) & ~(_moved(steps, size) & p["evaluated"]))
     rows = rows[~(_lively(steps, rows) & p["evaluated"][rows])]  # what surely passes, and is judged by others
     if not len(rows):
         return Verdict({})
     fail, suspect, judged = (np.zeros(len(size), bool) for _ in range(3))
     size, chosen = size[rows], p.take(rows)
     lag = np.arange(int(size.max()))[:, None]
-    value, start = steps.back(rows, np.minimum(lag, size - 1))
+    value, start = steps.back(rows, np.minimum(lag, size - 1), starts=True)
     inside = (lag < size) & (start > steps.start[rows] - chosen["attenuated_ms"]) & np.isfinite(value)
     count, deviation = _deviation(value, inside)
     enough = count >= chosen["attenuated_min_obs"]
@@ -50,6 +50,15 @@ def _deviation(value: Array, inside: Array) -> tuple[Array, Array]:
     return count, np.sqrt(np.add.reduce(squares, axis=0) / some)
 
 
+def _moved(steps: Steps, size: Array) -> Array:
+    """As `_lively`, from the reading and the one before it alone: that shows most of them."""
+    p = steps.parameters
+    inside = steps.previous_start > steps.start - p["attenuated_ms"]
+    squares = (steps.value - steps.previous) ** 2 / 2
+    limit = np.maximum(p["attenuated_suspect"], p["attenuated_fail"])
+    return np.asarray(inside & (squares > limit**2 * size * 1.000001))
+
+
 def _lively(steps: Steps, rows: Array) -> Array:
     """Where a few values of the period alone show a deviation above both limits: the squares of a part, from its own
     mean, are at most those of the whole. A little is left for rounding.
@@ -57,7 +66,7 @@ def _lively(steps: Steps, rows: Array) -> Array:
     p = steps.parameters.take(rows)
     size = p["attenuated_n"]
     lag = (size - 1) * np.arange(_SAMPLES)[:, None] // (_SAMPLES - 1)
-    value, start = steps.back(rows, lag)
+    value, start = steps.back(rows, lag, starts=True)
     inside = (start > steps.start[rows] - p["attenuated_ms"]) & np.isfinite(value)
     inside[1:] &= lag[1:] > lag[:-1]
     count, deviation = _deviation(value, inside)

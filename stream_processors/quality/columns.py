@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy.typing as npt
 
@@ -13,6 +13,12 @@ Array = npt.NDArray[Any]
 
 NEVER_MS = -(1 << 62)
 """The start of a reading that is not there."""
+
+
+class Back(Protocol):
+    """See `Steps`."""
+
+    def __call__(self, rows: Array, lag: Array, *, starts: bool) -> tuple[Array, Array | None]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +45,10 @@ class Steps:
     """n readings of many series, each with those before it in event time.
 
     `value` is NaN where there is none (a sentinel). `previous` and `before` are the values one and two readings back,
-    `previous_start` and `before_start` their starts: `NEVER_MS` where the series had not so many. `back(rows, lag)`
-    gives (value, start) of the readings `lag` back from `rows` (lag (..., k) of rows (k)), NaN and `NEVER_MS` where
-    there are not so many; at most `parameters["keep"]` back. `judging`: some reading
-    may be judged by nothing else, so that it matters which rules could judge it.
+    `previous_start` and `before_start` their starts: `NEVER_MS` where the series had not so many. `reach(rows)` says
+    how many readings there are before `rows` (k), at least `parameters["keep"]` of them; `back(rows, lag, starts=...)`
+    gives (value, start) of those `lag` (..., k) back, NaN and `NEVER_MS` where there are not so many; start None where
+    nobody asked. `judging`: some reading may be judged by nothing else, so that it matters which rules could judge it.
     """
 
     value: Array
@@ -52,7 +58,8 @@ class Steps:
     previous_start: Array
     before: Array
     before_start: Array
-    back: Callable[[Array, Array], tuple[Array, Array]]
+    reach: Callable[[Array], Array]
+    back: Back
     judging: bool
 
 

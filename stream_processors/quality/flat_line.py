@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.flags import Test
-from stream_processors.quality.columns import NEVER_MS, Steps, Verdict
+from stream_processors.quality.columns import Steps, Verdict
 
 Array = npt.NDArray[Any]
 
@@ -41,8 +41,7 @@ def _flat(steps: Steps, rows: Array, back: str) -> Array:
     """
     flat = np.zeros(len(steps.value), bool)
     back_n, tolerance = steps.parameters[back][rows], steps.parameters["flat_tolerance"][rows]
-    _, first = steps.back(rows, back_n)
-    keep = np.flatnonzero((back_n > 0) & (first != NEVER_MS))
+    keep = np.flatnonzero((back_n > 0) & (back_n <= steps.reach(rows)))
     if len(keep):
         few = back_n[keep] * np.arange(_SAMPLES, -1, -1)[:, None] // _SAMPLES
         keep = keep[_spread(steps, rows[keep], few) < tolerance[keep]]
@@ -55,5 +54,5 @@ def _flat(steps: Steps, rows: Array, back: str) -> Array:
 
 def _spread(steps: Steps, rows: Array, lag: Array) -> Array:
     """The range of the values `lag` back from each row; what is missing is passed over."""
-    value, _ = steps.back(rows, lag)
+    value, _ = steps.back(rows, lag, starts=False)
     return np.asarray(np.fmax.reduce(value, axis=0) - np.fmin.reduce(value, axis=0))

@@ -50,13 +50,28 @@ class History:
         at = self._base[series] + np.arange(count - filled, count) % max(size, 1)
         return self._start[at], self._value[at], self._rev[at]
 
-    def back(self, series: Array, lag: Array) -> tuple[Array, Array]:
-        """(value, start) of the readings `lag` (..., n) before the next one of `series` (n); 1 is the newest kept."""
+    def places(self, series: Array, lag: Array) -> tuple[Array, Array]:
+        """(place, there) (..., n) of the readings `lag` (..., n) before the next one of `series` (n), 1 the newest:
+        where they are in the columns, and whether there are so many; for `values` and `starts`.
+        """
         size, count = self._size[series], self._count[series]
-        at = self._base[series] + (count - lag) % np.maximum(size, 1)
-        there = (lag <= count) & (lag <= size)
-        at = np.where(there, at, 0)
-        return np.where(there, self._value[at], np.nan), np.where(there, self._start[at], NEVER_MS)
+        there = lag <= np.minimum(size, count)
+        place = count % np.maximum(size, 1) - lag
+        place += np.where(place < 0, size, 0)
+        place += self._base[series]
+        return (place, there) if there.all() else (np.where(there, place, 0), there)
+
+    def values(self, place: Array, there: Array) -> Array:
+        """The values at places, NaN where nothing is."""
+        return _filled(self._value[place], there, np.nan)
+
+    def starts(self, place: Array, there: Array) -> Array:
+        """The starts at places, `NEVER_MS` where nothing is."""
+        return _filled(self._start[place], there, NEVER_MS)
+
+    def kept(self, series: Array) -> Array:
+        """How many readings are kept (n) of `series` (n)."""
+        return np.minimum(self._size[series], self._count[series])
 
     def append_one_each(self, series: Array, start: Array, value: Array, rev: Array) -> None:
         """Put readings in that are newer than all of their series; one of each series."""
@@ -143,3 +158,9 @@ class History:
             there = count >= back
             of_start[series] = rows[0][-back] if there else NEVER_MS
             of_value[series] = rows[1][-back] if there else np.nan
+
+
+def _filled(column: Array, there: Array, empty: float) -> Array:
+    if not there.all():
+        column[~there] = empty
+    return column

@@ -214,19 +214,34 @@ class _Ordered:
         judging = not parameters["evaluated"].all()
         return judge_steps(
             Steps(
-                self.value, self.start, parameters, previous, previous_start, before, before_start, self.back, judging
+                self.value,
+                self.start,
+                parameters,
+                previous,
+                previous_start,
+                before,
+                before_start,
+                self.reach,
+                self.back,
+                judging,
             )
         )
 
-    def back(self, rows: Array, lag: Array) -> tuple[Array, Array]:
+    def reach(self, rows: Array) -> Array:
+        """How many readings (k) there are before each of `rows` (k)."""
+        return np.asarray(self.number[rows] + self._history.kept(self.series[rows]))
+
+    def back(self, rows: Array, lag: Array, *, starts: bool) -> tuple[Array, Array | None]:
         """(value, start) of the readings `lag` before `rows`; see `Steps`."""
         number = self.number[rows]
         inside = lag <= number
-        at = np.where(inside, rows - lag, 0)
+        here = np.where(inside, rows - lag, 0)
+        value, start = self.value[here], self.start[here] if starts else None
         if inside.all():
-            return self.value[at], self.start[at]
-        value, start = self._history.back(self.series[rows], np.maximum(lag - number, 1))
-        return np.where(inside, self.value[at], value), np.where(inside, self.start[at], start)
+            return value, start
+        place = self._history.places(self.series[rows], np.maximum(lag - number, 1))
+        value = np.where(inside, value, self._history.values(*place))
+        return value, start if start is None else np.where(inside, start, self._history.starts(*place))
 
 
 def _are_distinct(series: Array, known: int) -> bool:
