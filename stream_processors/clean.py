@@ -308,7 +308,7 @@ def _canonical(batch: Readings) -> Readings:
     """The same readings with canonical units in the dictionary of metrics."""
     metrics, index = _canonical_metrics(batch.metrics)
     if index is None:
-        return replace(batch, metrics=metrics)
+        return batch if metrics == batch.metrics else replace(batch, metrics=metrics)
     return replace(batch, metrics=metrics, metric=index.astype(batch.metric.dtype)[batch.metric])
 
 

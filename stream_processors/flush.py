@@ -10,7 +10,7 @@ import numpy.typing as npt
 from schemas import topics
 from schemas.dead_letters import DeadLetter
 from schemas.readings import Readings
-from stream_processors import metrics
+from stream_processors import metrics, ordering
 from stream_processors.chain import Item, follow
 from stream_processors.clean import REASONS
 from stream_processors.log_check import split
@@ -116,5 +116,5 @@ def _refuse_conflicts(work: Work, accepted: list[Item], counts: list[int], confl
 def _last_of_each(rows: Rows, chosen: Array) -> Array:
     """Of the chosen row numbers, the last of each (slot, start)."""
     backwards = chosen[::-1]
-    _, first = np.unique((rows.slot[backwards] << 43) + rows.start[backwards], return_index=True)
+    _, first = np.unique(ordering.keys(rows.slot[backwards], rows.start[backwards]), return_index=True)
     return np.sort(backwards[first])

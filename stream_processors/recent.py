@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from stream_processors import ordering
 
-_START_BITS = 43  # epoch ms until the year 2248; with 20 bits of series a key fits 63
+Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +58,12 @@ class Recent:
         repeated, conflict = np.zeros(n, bool), np.zeros(n, bool)
         if not n:
             return repeated, conflict
-        key = (series.astype(np.int64) << _START_BITS) + start
+        key = ordering.keys(series, start)
         more = int(series.max()) + 1 - len(self._newest)
         if more > 0:
             self._newest = np.concatenate((self._newest, np.full(more, -1)))
         came = _Run(key, rev, value, received)
-        if (start <= self._newest[series]).any() or _has_twins(key):
+        if (start <= self._newest[series]).any() or _has_twins(series, key):
             repeated, conflict = self._compare(came)
             came = came.rows(~repeated)
         np.maximum.at(self._newest, series, start)
@@ -136,9 +136,9 @@ class Recent:
             self._runs = [run for run in kept if len(run.key)]
 
 
-def _has_twins(key: Array) -> bool:
-    ordered = np.sort(key, kind="stable")  # runs of sensors in turn: they are merged
-    return bool((ordered[1:] == ordered[:-1]).any())
+def _has_twins(series: Array, key: Array) -> bool:
+    in_order = key[ordering.order(series, key)]
+    return bool((in_order[1:] == in_order[:-1]).any())
 
 
 def _merge(runs: list[_Run]) -> _Run:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from schemas.quality import Season
 from schemas.registry import Registry
+from stream_processors import ordering
 from stream_processors.amend import put_amended
 from stream_processors.owner import HOUR_S, Owner, Work, index_marks
 from stream_processors.quality.again import Stretch, changed
@@ -35,8 +36,8 @@ def judge_marks(table: SeriesTable, slot: Array, start: Array) -> list[Marks]:
     asked = table.columns["in_order"][slot]
     if not asked.any():
         return []
-    keys = np.unique((slot[asked].astype(np.int64) << 43) + start[asked] // _HOUR_MS)
-    return [Marks(HOUR_S, keys >> 43, (keys & ((1 << 43) - 1)) * _HOUR_MS, False, Kind.JUDGE)]
+    slot, start = ordering.distinct(slot[asked], start[asked] // _HOUR_MS * _HOUR_MS)
+    return [Marks(HOUR_S, slot, start, False, Kind.JUDGE)]
 
 
 async def rejudge(owner: Owner, store: Store) -> None:
@@ -71,7 +72,7 @@ async def _amend(
     loaded = {name: column[order] for name, column in loaded.items()}
     slot, series = slot[order], series[order]
     hour = loaded["start"] // _HOUR_MS
-    touched = np.isin((slot << 43) + hour, (marks[0] << 43) + marks[1] // _HOUR_MS)
+    touched = np.isin(ordering.keys(slot, hour), ordering.keys(marks[0], marks[1] // _HOUR_MS))
     tests = loaded["tests"].astype(np.uint32)
     stretch = Stretch(
         series, loaded["start"], loaded["value"], loaded["flag"], tests, touched, rules.table.take(series),
@@ -88,7 +89,7 @@ async def _amend(
 
 def _distinct(loaded: dict[str, Array]) -> dict[str, Array]:
     """Each reading once: the neighbourhoods of two marks overlap."""
-    _, first = np.unique((loaded["series"].astype(np.int64) << 43) + loaded["start"], return_index=True)
+    _, first = np.unique(ordering.keys(loaded["series"], loaded["start"]), return_index=True)
     return {name: column[first] for name, column in loaded.items()}
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from stream_processors import ordering
 from stream_processors.windows import Kind, Marks
 
 Array = npt.NDArray[Any]
@@ -79,12 +80,12 @@ class DirtyMarks:
 
 def ranges(slot: Array, start: Array, width_ms: int) -> tuple[Array, Array, Array]:
     """(slot, begin, end) of the stretches that windows of one width make up, given in any order and maybe twice."""
-    keys = np.unique((slot.astype(np.int64) << 43) + start)
+    keys = np.unique(ordering.keys(slot, start))
     first = np.ones(len(keys), bool)
     first[1:] = keys[1:] != keys[:-1] + width_ms
     last = np.append(first[1:], True)[: len(keys)]
-    at = keys & ((1 << 43) - 1)
-    return keys[first] >> 43, at[first], at[last] + width_ms
+    slot, at = ordering.of_keys(keys)
+    return slot[first], at[first], at[last] + width_ms
 
 
 def as_columns(keys: list[Key]) -> tuple[Array, Array, Array]:

@@ -21,13 +21,13 @@ import numpy.typing as npt
 
 from schemas.flags import COUNTED
 from schemas.windows import NARROW_S, WIDE_S
+from stream_processors import ordering
 from stream_processors.aggregates import Aggregates, aggregate
 from stream_processors.series import NEVER_MS, Rows, SeriesTable
 
 Array = npt.NDArray[Any]
 
 ALL_S = NARROW_S + WIDE_S
-_START_BITS = 43  # epoch ms until the year 2248
 _DAY_MS = 86_400_000
 
 
@@ -152,9 +152,9 @@ class Windows:
         """
         self._grow()
         order = np.argsort(rows.slot, kind="stable")
-        slot = rows.slot[order].astype(np.int64) << _START_BITS
-        key = slot + rows.start[order]
-        before = slot + np.maximum(self._newest[rows.slot[order]], -1)
+        slot = rows.slot[order]
+        key = ordering.keys(slot, rows.start[order])
+        before = ordering.keys(slot, np.maximum(self._newest[slot], -1))
         before[1:] = np.maximum(before[1:], np.maximum.accumulate(key)[:-1])
         late = np.zeros(len(rows), bool)
         late[order] = key <= before
@@ -234,7 +234,7 @@ class Windows:
             of_target = rows.slot == self.table.columns["weight"][target]
             slots.append(np.full(int(of_target.sum()), target))
             starts.append(start[of_target])
-        slot, start = _distinct(np.concatenate(slots), np.concatenate(starts))
+        slot, start = ordering.distinct(np.concatenate(slots), np.concatenate(starts))
         return [Marks(width_s, slot, start, at_once=width_s in NARROW_S)]
 
     def _expect(self, rows: Rows, width_s: int) -> None:
@@ -243,7 +243,7 @@ class Windows:
         other = start != self._expected[rows.slot, ALL_S.index(width_s)]
         if not other.any():  # the usual case: of the same windows as the readings before
             return
-        slot, start = _distinct(rows.slot[other], start[other])
+        slot, start = ordering.distinct(rows.slot[other], start[other])
         self._expected[slot, ALL_S.index(width_s)] = start
         self._pending[width_s].update(dict.fromkeys(zip(slot.tolist(), start.tolist(), strict=True)))
 
@@ -347,7 +347,7 @@ def reading_end(start: Array, period_s: Array) -> Array:
 
 def row_keys(rows: Rows) -> Array:
     """One integer for each row's (slot, start)."""
-    return (rows.slot << _START_BITS) + rows.start
+    return ordering.keys(rows.slot, rows.start)
 
 
 def weights(rows: Rows, among: Rows, table: SeriesTable) -> Array:
@@ -360,7 +360,7 @@ def weights(rows: Rows, among: Rows, table: SeriesTable) -> Array:
     candidates = among.take(np.isin(among.slot, np.unique(by[wanted])) & np.isin(among.flag, COUNTED))
     keys = row_keys(candidates)
     order = np.argsort(keys)
-    want = (by[wanted] << _START_BITS) + rows.start[wanted]
+    want = ordering.keys(by[wanted], rows.start[wanted])
     place = np.searchsorted(keys, want, sorter=order)
     hit = place < len(keys)
     index = order[np.where(hit, place, 0)] if len(keys) else np.zeros(len(want), np.int64)
@@ -373,7 +373,7 @@ def weights(rows: Rows, among: Rows, table: SeriesTable) -> Array:
 def close_rows(rows: Rows, width_s: int, among: Rows, table: SeriesTable) -> Closed:
     """The windows of these rows (distinct slot and start), aggregated; `among` has the readings that weigh them."""
     width = width_s * 1000
-    rows = rows.take(_by_slot_and_start(rows))
+    rows = rows.take(ordering.order(rows.slot, row_keys(rows)))
     number = rows.start // width
     first = np.ones(len(rows), bool)
     first[1:] = (rows.slot[1:] != rows.slot[:-1]) | (number[1:] != number[:-1])
@@ -385,25 +385,9 @@ def close_rows(rows: Rows, width_s: int, among: Rows, table: SeriesTable) -> Clo
     return Closed(width_s, slot, start, aggregates, np.minimum.reduceat(rows.origin, begin).astype(np.int64))
 
 
-def _by_slot_and_start(rows: Rows) -> Array:
-    """The order of rows by slot and start. Most come in the order of time, so that a stable sort by slot is enough:
-    of small integers it is a radix sort, several times faster.
-    """
-    small = rows.slot.max(initial=0) < 1 << 16
-    order = np.argsort(rows.slot.astype(np.uint16) if small else rows.slot, kind="stable")
-    key = row_keys(rows)
-    in_order = key[order]
-    return np.asarray(order if (in_order[1:] > in_order[:-1]).all() else np.argsort(key))
-
-
 def gone_rows(slot: Array, width_s: int, start: Array) -> Closed:
     """Windows that no stored reading belongs to any more."""
     nothing, none = np.zeros(0, np.int64), np.zeros(0)
     end = start + width_s * 1000
     aggregates = aggregate(nothing, end, width_s * 1000, nothing, nothing, none, nothing, none)
     return Closed(width_s, slot, start, aggregates, np.zeros(len(start), np.int64), gone=True)
-
-
-def _distinct(slot: Array, start: Array) -> tuple[Array, Array]:
-    keys = np.unique((slot << _START_BITS) + start)
-    return keys >> _START_BITS, keys & ((1 << _START_BITS) - 1)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from stream_processors import ordering
 from stream_processors.quality import STEP_TESTS, Judged, climatology, judge_steps
 from stream_processors.quality.columns import Steps
 from stream_processors.quality.history import History
@@ -253,10 +254,13 @@ def _are_distinct(series: Array, known: int) -> bool:
 
 def _sorted(series: Array, start: Array, rev: Array) -> Array:
     """The rows by series and start; of several revs of one reading, the highest."""
-    order = np.lexsort((rev, start, series))
-    series, start = series[order], start[order]
-    superseded = (series[1:] == series[:-1]) & (start[1:] == start[:-1])
-    return np.asarray(order[np.append(~superseded, True)])
+    key = ordering.keys(series, start)
+    order = ordering.order(series, key)
+    twins = key[order][1:] == key[order][:-1]
+    if not twins.any():
+        return order
+    order = np.lexsort((rev, key))
+    return np.asarray(order[np.append(key[order][1:] != key[order][:-1], True)])
 
 
 def _one_stretch(series: Array, start: Array, value: Array) -> _Ordered:

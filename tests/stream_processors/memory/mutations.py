@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stream_processors import clean, clean_role, flush, outbox, owner, remake, windows
+from stream_processors import clean, clean_role, flush, ordering, outbox, owner, remake, windows
 from stream_processors.store import readings as reading_tables
 from stream_processors.windows import Kind
 from tests.stream_processors.memory.store import MemoryStore
@@ -163,7 +163,7 @@ def a_window_closes_a_moment_early(patch: Patch) -> None:
 @mutation
 def late_volumes_do_not_mark_the_speeds_they_weigh(patch: Patch) -> None:
     def marks(self: Any, rows: Any, width_s: int) -> Any:
-        slot, start = windows._distinct(rows.slot, rows.start // (width_s * 1000) * (width_s * 1000))
+        slot, start = ordering.distinct(rows.slot, rows.start // (width_s * 1000) * (width_s * 1000))
         return [windows.Marks(width_s, slot, start, at_once=width_s in windows.NARROW_S)]
 
     patch.setattr(windows.Windows, "_marks", marks)
