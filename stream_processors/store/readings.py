@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from psycopg import errors, sql
 
+from stream_processors import ordering
 from stream_processors.store.database import ANALYZE_FROM, Database, timestamp
 
 Array = npt.NDArray[Any]
@@ -52,8 +53,11 @@ class ReadingTables(Database):
         n = len(columns["series"])
         stored = Stored(*(np.zeros(n, bool) for _ in range(5)))
         # Amendments have their row already: they would take all others along the long way.
-        again = np.flatnonzero(columns["rev"] > columns["source_rev"])
-        fresh = np.delete(np.arange(n), again) if len(again) else slice(None)
+        is_amended = columns["rev"] > columns["source_rev"]
+        again = np.flatnonzero(is_amended)
+        # A series' rows together: into the same pages of table and key, where they are looked for together, too.
+        fresh = ordering.order(columns["series"], ordering.keys(columns["series"], columns["start"]))
+        fresh = fresh[~is_amended[fresh]] if len(again) else fresh
         try:
             async with self._conn.transaction():
                 await self.copy_in("readings", {k: (kind, columns[k][fresh]) for k, kind in READINGS.items()})
