@@ -22,6 +22,10 @@ from schemas.settings import Settings
 log = logging.getLogger(__name__)
 
 BACKLOG = 2048
+UNHEARD_MS = 35_000
+"""A connection whose other end acknowledges nothing for so long is over: a phone in a tunnel, a host without power.
+Websockets are pinged and know it by then too; server-sent events have no other way to tell.
+"""
 RESTART_WAIT_S = 1.0
 PORT_TRIES = 20  # a killed parent's processes take a moment to go
 PORT_RETRY_S = 0.1
@@ -36,12 +40,15 @@ def listen(chosen: Settings, *, shared: bool = False) -> socket.socket:
     family = socket.AF_INET6 if ":" in chosen.api_host else socket.AF_INET
     address = chosen.api_host, chosen.api_port
     try:
-        return socket.create_server(address, family=family, backlog=BACKLOG, reuse_port=shared)
+        listening = socket.create_server(address, family=family, backlog=BACKLOG, reuse_port=shared)
     except OSError as e:
         raise SettingsError(
             f"can't listen on {chosen.api_host}:{chosen.api_port} ({e.strerror}); stop what listens there, or choose "
             "another with CITYFEED_API_PORT and CITYFEED_API_HOST"
         ) from e
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; what is accepted inherits it
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNHEARD_MS)
+    return listening
 
 
 def check_port(chosen: Settings) -> None:

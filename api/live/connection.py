@@ -4,9 +4,10 @@ import asyncio
 import random
 from collections.abc import Callable, Iterable
 
-from api.live.frames import message_frame
+from api.live.frames import DIALECTS, message_frame
 from api.live.groups import Member
 from api.live.hub import Hub
+from api.live.messages import ServerMessage
 from api.live.protocol import Action, Greet, Join, Leave, Play, Send, Session, Shut
 from api.live.serve import TransportLink
 
@@ -58,11 +59,11 @@ class Connection:
         for action in actions:
             match action:
                 case Greet(welcome):
-                    self._link.write(message_frame(welcome).ws)
+                    self._send(welcome)
                     self._member = self._hub.connect(self._link)
                     self._keep_time()
                 case Send(message):
-                    self._link.write(message_frame(message).ws)
+                    self._send(message)
                 case Join(message, wish) if self._member is not None:
                     self._hub.subscribe(self._member, message, wish)
                 case Play() if self._member is not None:
@@ -74,6 +75,9 @@ class Connection:
                         self._member.close(code, reason)
                     else:
                         self._link.close(code, reason)
+
+    def _send(self, message: ServerMessage) -> None:
+        self._link.write(DIALECTS[self._link.dialect](message_frame(message)))
 
     def _keep_time(self) -> None:
         self._timer.cancel()

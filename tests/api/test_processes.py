@@ -27,6 +27,15 @@ def test_processes_share_the_port_and_nobody_else_does(monkeypatch: pytest.Monke
             processes.check_port(settings)
 
 
+def test_who_acknowledges_nothing_is_given_up() -> None:
+    """Half-open connections: the kernel ends them, since a stream of events that is silent would never notice."""
+    settings = Settings(api_port=free_port())
+    with processes.listen(settings) as listening, socket.create_connection(("127.0.0.1", settings.api_port)):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == processes.UNHEARD_MS
+
+
 SUPERVISE = """
 import subprocess, sys
 from api import processes

@@ -214,20 +214,24 @@ def reconnect() -> Iterator[Figure]:
 
 
 def chain(stack: ServiceStack) -> Iterator[Figure]:
-    """From the sensor's publish through the whole chain to 500 clients, 2,000 readings/s, mode `all`."""
+    """From the sensor's publish through the whole chain to 500 clients, 2,000 readings/s, mode `all`.
+
+    They are there before the load is, and offer compression as browsers do: a million readings/s are delivered.
+    """
+    clients = Clients(stack.settings.api_port, 500, everything, stamp="start", packed=True)
     load = simulate(stack, LATENCY_RATE, 1, LATENCY_SECONDS + 15)
-    time.sleep(10)  # until every sensor has been heard once: what is new costs more
-    clients = Clients(stack.settings.api_port, 500, everything, stamp="start")
-    clients.read(SETTLE_S)
-    clients.latencies_ms = []
-    clients.read(LATENCY_SECONDS)
+    clients.read(10)  # until every sensor has been heard once: what is new costs more
+    clients.latencies_ms, clients.received = [], 0
+    seconds = clients.read(LATENCY_SECONDS)
     found = sorted(clients.latencies_ms)
+    rate = clients.received / seconds / 1e6
     clients.close()
     load.wait(60)
     p50, p99 = found[len(found) // 2], found[int(len(found) * 0.99)]
     yield Figure(
         "live: publish to 500 clients at 2,000 readings/s, mode all, p50", p50, "ms", target="under 40 ms",
-        met=p50 < 40, note=f"the stamp is when the sensor sent; {len(found)} frames looked at",
+        met=p50 < 40,
+        note=f"from the sensor's sending, of a frame's first reading; {len(found)} frames looked at, {rate:.0f} MB/s",
     )  # fmt: skip
     yield Figure("live: the same, p99", p99, "ms", target="under 200 ms", met=p99 < 200)
 

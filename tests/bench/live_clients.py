@@ -6,6 +6,7 @@ import select
 import socket
 import statistics
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
@@ -13,7 +14,9 @@ HANDSHAKE = (
     b"GET /v1/live HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: cityfeed.v1.json\r\n\r\n"
 )
-TEXT = 0x81
+PACKED = HANDSHAKE[:-2] + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
+TEXT, DEFLATED_TEXT = 0x81, 0xC1
+LOOKED_INTO = 25
 AT_ONCE = 200  # connections made side by side
 
 
@@ -35,20 +38,29 @@ def payloads(buffer: bytearray) -> Iterator[bytes]:
             n, head = int.from_bytes(buffer[at + 2 : at + 10], "big"), 10
         if len(buffer) - at < head + n:
             break
+        data = bytes(buffer[at + head : at + head + n])
         if buffer[at] == TEXT:
-            yield bytes(buffer[at + head : at + head + n])
+            yield data
+        elif buffer[at] == DEFLATED_TEXT:
+            yield zlib.decompressobj(-zlib.MAX_WBITS).decompress(data + b"\0\0\xff\xff")
         at += head + n
     del buffer[:at]
 
 
 class Clients:
-    """n connections; `received` bytes of all, `latencies_ms` of the frames whose stamp was seen."""
+    """n connections; `received` bytes of all, `latencies_ms` of the frames whose stamp was seen.
+
+    With `packed` they offer compression, as browsers do. Then a stamp can't be found among bytes: `LOOKED_INTO` of the
+    connections are read frame by frame, and what the others get is taken from the kernel and dropped.
+    """
 
     def __init__(
-        self, port: int, n: int, say: Callable[[int], list[str]], hello: bool = True, stamp: str = "received"
-    ) -> None:
+        self, port: int, n: int, say: Callable[[int], list[str]], hello: bool = True, stamp: str = "received",
+        packed: bool = False,
+    ) -> None:  # fmt: skip
         os.sched_setaffinity(0, {1})
         self.received = 0
+        self._frames: dict[int, bytearray] = {}
         self._stamp = f'"{stamp}":"'.encode()
         self.latencies_ms: list[float] = []
         self._buffer = bytearray(1 << 20)
@@ -57,7 +69,7 @@ class Clients:
         for first in range(0, n, AT_ONCE):
             batch = {i: socket.create_connection(("127.0.0.1", port)) for i in range(first, min(n, first + AT_ONCE))}
             for made in batch.values():
-                made.sendall(HANDSHAKE)
+                made.sendall(PACKED if packed else HANDSHAKE)
             for i, made in batch.items():
                 head = b""
                 while not head.endswith(b"\r\n\r\n"):
@@ -67,6 +79,8 @@ class Clients:
                 made.setblocking(False)
                 self.sockets[made.fileno()] = made
                 self._epoll.register(made.fileno(), select.EPOLLIN)
+                if packed and i % max(1, n // LOOKED_INTO) == 0:
+                    self._frames[made.fileno()] = bytearray()
 
     def stall(self, n: int) -> None:
         """The first n read nothing any more."""
@@ -89,12 +103,21 @@ class Clients:
                     self._epoll.unregister(fd)
                     continue
                 self.received += n
-                if (at := self._buffer.find(self._stamp, 0, n)) >= 0:
-                    at += len(self._stamp)
-                    if at + 24 <= n:
-                        stamp = datetime.fromisoformat(bytes(view[at : at + 24]).decode()).timestamp()
-                        self.latencies_ms.append((time.time() - stamp) * 1000)
+                if (frames := self._frames.get(fd)) is not None:
+                    frames += view[:n]
+                    for payload in payloads(frames):
+                        self._look(payload)
+                elif not self._frames:
+                    self._look(self._buffer, n)
         return time.monotonic() - began
+
+    def _look(self, data: bytes | bytearray, n: int | None = None) -> None:
+        """Note how old the first row in these bytes is."""
+        end = len(data) if n is None else n
+        at = data.find(self._stamp, 0, end) + len(self._stamp)
+        if len(self._stamp) <= at <= end - 24:
+            stamp = datetime.fromisoformat(bytes(data[at : at + 24]).decode()).timestamp()
+            self.latencies_ms.append((time.time() - stamp) * 1000)
 
     def p99_ms(self) -> float:
         """Of the stamps seen."""

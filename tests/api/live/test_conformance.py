@@ -7,13 +7,16 @@ import asyncio
 import contextlib
 import json
 import struct
+import zlib
 from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.api.live.feeding import batch
 from tests.api.live.serving import served
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+EXTENSIONS = "Sec-WebSocket-Extensions"
 REQUEST = {
     "Host": "x", "Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13",
     "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Protocol": "cityfeed.v1.json",
@@ -36,6 +39,8 @@ def frame(opcode: int, data: bytes = b"", *, fin: bool = True, rsv: int = 0, mas
 class Peer:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
+        self.extensions = b""  # what the server took of those that were offered
+        self.compressed = 0  # frames that came compressed
 
     def send(self, *frames: bytes) -> None:
         self.writer.write(b"".join(frames))
@@ -48,14 +53,20 @@ class Peer:
             await asyncio.sleep(0)
 
     async def frame(self) -> tuple[int, bytes]:
-        """The next frame of the server, which is whole, unmasked, without reserved bits."""
+        """The next frame of the server, which is whole, unmasked, without reserved bits but that of compression."""
         async with asyncio.timeout(10):
             first, second = await self.reader.readexactly(2)
-            assert first & 0xF0 == 0x80 and second < 128
+            packed = first & 0x40
+            assert first & 0xB0 == 0x80 and second < 128
+            assert not packed or (self.extensions and first & 0x0F == TEXT)
             n = second
             if n >= 126:
                 n = int.from_bytes(await self.reader.readexactly(2 if n == 126 else 8), "big")
-            return first & 0x0F, await self.reader.readexactly(n)
+            data = await self.reader.readexactly(n)
+        if packed:
+            self.compressed += 1
+            data = zlib.decompressobj(wbits=-15).decompress(data + b"\0\0\xff\xff")
+        return first & 0x0F, data
 
     async def message(self) -> dict[str, object]:
         opcode, data = await self.frame()
@@ -86,7 +97,8 @@ async def opened(url: str, hello: bool = True, **headers: str) -> AsyncIterator[
         if hello:
             head = await reader.readuntil(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 101") and b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in head
-            assert b"sec-websocket-extensions" not in head.lower()
+            peer.extensions = head.lower().partition(b"sec-websocket-extensions:")[2].partition(b"\r\n")[0]
+            assert not peer.extensions or EXTENSIONS in headers
             peer.send(frame(TEXT, b'{"type":"hello"}'))
             assert (await peer.message())["type"] == "welcome"
         yield peer
@@ -233,8 +245,65 @@ async def test_a_handshake_that_is_none_is_refused(headers: dict[str, str], stat
             assert (await peer.reader.readline()).split()[1] in (status, b"426")
 
 
-async def test_12_compression_that_is_offered_is_not_taken() -> None:
-    offered = {"Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits"}
-    async with served() as (_, url, _), opened(url, **offered) as peer:
+def deflated(data: bytes) -> bytes:
+    """A message's payload as a client compresses it."""
+    encoder = zlib.compressobj(wbits=-15)
+    return (encoder.compress(data) + encoder.flush(zlib.Z_SYNC_FLUSH))[:-4]
+
+
+OFFERS = (
+    "permessage-deflate",
+    "permessage-deflate; client_max_window_bits",
+    "permessage-deflate; server_no_context_takeover; client_no_context_takeover",
+    "permessage-deflate; server_max_window_bits=10; client_max_window_bits=10",
+    "x-unknown, permessage-deflate; client_max_window_bits=15",
+)
+
+
+@pytest.mark.parametrize("offer", OFFERS)
+async def test_12_and_13_who_offers_compression_gets_and_sends_it(offer: str) -> None:
+    sensors = [(f"s{i:03}", 0, float(i)) for i in range(300)]
+    async with served() as (feed, url, _), opened(url, **{EXTENSIONS: offer}) as peer:
+        assert b"server_no_context_takeover" in peer.extensions and b"client_no_context_takeover" in peer.extensions
+        subscribe = b'{"type":"subscribe","id":1,"topic":"readings","mode":"all"}'
+        peer.send(frame(TEXT, deflated(subscribe), rsv=4))
+        assert [(await peer.message())["type"] for _ in range(2)] == ["subscribed", "snapshot"]
+        for _ in range(3):  # each frame is compressed for itself
+            feed.publish(batch(*sensors))
+            message = await peer.message()
+            assert [row["value"] for row in message["d"]] == [value for _, _, value in sensors]  # type: ignore[attr-defined]
+        assert peer.compressed == (0 if "server_max_window_bits=10" in offer else 3)
+        for size in (0, 16, 64, 256, 1024, 4000):
+            peer.send(frame(TEXT, deflated(ping(size, size)), rsv=4), frame(TEXT, ping(size + 1)))
+            assert [(await peer.message())["n"] for _ in range(2)] == [size, size + 1]
+
+
+async def test_12_a_compressed_message_in_fragments() -> None:
+    async with served() as (_, url, _), opened(url, **{EXTENSIONS: OFFERS[0]}) as peer:
+        data = deflated(ping(7, 2000))
+        peer.send(frame(TEXT, data[:5], fin=False, rsv=4), frame(PING, b"x"), frame(CONT, data[5:9], fin=False))
+        peer.send(frame(CONT, data[9:]))
+        assert await peer.frame() == (PONG, b"x")
+        assert await peer.message() == {"type": "pong", "n": 7}
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"\xff\xff\xff", 1002),  # it can't be inflated
+        (deflated(b"*" * 1_000_000), 1009),  # small on the wire, and more than the server reads when it is unpacked
+        (deflated(ping(1, 5000)), 4000),  # what counts is the message, not how well it was packed
+    ],
+)
+async def test_12_what_is_packed_is_held_to_the_same_limits(data: bytes, code: int) -> None:
+    async with served() as (_, url, _), opened(url, **{EXTENSIONS: OFFERS[0]}) as peer:
+        peer.send(frame(TEXT, data, rsv=4))
+        assert await peer.closed() == code
+
+
+@pytest.mark.parametrize("offer", ["permessage-deflate; nonsense=1", "permessage-deflate; server_max_window_bits=7"])
+async def test_13_an_offer_that_can_not_be_taken_leaves_messages_plain(offer: str) -> None:
+    async with served() as (_, url, _), opened(url, **{EXTENSIONS: offer}) as peer:
+        assert peer.extensions == b""
         peer.send(frame(TEXT, ping(1)))
         assert await peer.message() == {"type": "pong", "n": 1}

@@ -170,7 +170,7 @@ async def test_a_slow_client_gets_all_of_a_big_snapshot_and_the_newest_after_it(
     sensors = [f"s{i:05}" for i in range(20_000)]
     async with served() as (feed, url, _):
         feed.publish(batch(*((s, 0, 0.0) for s in sensors)))
-        async with calling(url, max_queue=1) as client:
+        async with calling(url, max_queue=1, compression=None) as client:
             await client.say(type="subscribe", id=1, topic="readings", mode="latest", tick_ms=250)
             await asyncio.sleep(0.3)
             for minute in (1, 2, 3):
