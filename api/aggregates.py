@@ -5,6 +5,7 @@ statement. Order: start, then area, sensor and metric; a cursor says after which
 """
 
 import bisect
+import contextlib
 import itertools
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,8 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from api import columns, paging, params, places
+from api.archive import past
+from api.archive.past import Past
 from api.cursor import bad_cursor
 from api.geohash import geohash, middle
 from api.history import Query
@@ -64,15 +67,17 @@ async def page(here: AppState, query: Query, kind: type[msgspec.Struct], limit: 
     async with here.pool.connection() as connection:
         positions = start.positions or await series.positions(connection)
         made: list[tuple[Key, AggregateRow]] = []
-        buckets = await _buckets(connection, query, start, after)
-        n_buckets = 0
-        async for some, rows in _rows(here, connection, query, buckets, positions, now_ms):
-            made += [(key, row) for key, row in rows if after is None or key > after]
-            n_buckets += len(some)
-            if len(made) > limit or n_buckets >= BUCKETS_PER_PAGE:
-                break
-        else:
-            some = []
+        # A bucket of the page before may begin before the range of what is left.
+        async with past.of(connection, here.archive, query.dataset.id, start.from_ms, now_ms) as archived:
+            buckets = await _buckets(connection, query, start, after, archived)
+            n_buckets = 0
+            async for some, rows in _rows(here, connection, query, buckets, positions, now_ms, archived):
+                made += [(key, row) for key, row in rows if after is None or key > after]
+                n_buckets += len(some)
+                if len(made) > limit or n_buckets >= BUCKETS_PER_PAGE:
+                    break
+            else:
+                some = []
     last: Key | None = None
     if len(made) > limit:
         made = made[:limit]
@@ -107,13 +112,17 @@ def _begin(here: AppState, query: Query, now_ms: int) -> tuple[Start, Key | None
     return Start(found.from_ms, found.to_ms, None, Positions(found.readings, {}), found.made_ms), found.after
 
 
-async def _buckets(connection: series.Connection, query: Query, start: Start, after: Key | None) -> Iterator[Bucket]:
+async def _buckets(
+    connection: series.Connection, query: Query, start: Start, after: Key | None, archived: Past | None
+) -> Iterator[Bucket]:
     """The buckets that are left and in which something may be stored."""
     bounds = (
         as_datetime(start.from_ms),
         as_datetime(min(LAST_MS - 1, start.to_ms + params.WIDTHS[query.asked.width].seconds * 1000)),
     )
     days = await series.chunk_days(connection, ("readings",), *bounds)
+    if archived is not None:
+        days = sorted({*days, *archived.days})
     if not days:
         return iter(())
     reach_ms = 2 * params.WIDTHS[query.asked.width].seconds * 1000
@@ -197,10 +206,11 @@ async def all_rows(
     start: Start,
     positions: Positions,
     now_ms: int,
+    archived: Past | None,
 ) -> AsyncIterator[list[msgspec.Struct]]:
     """All rows of the range, some buckets at a time, on a connection of their own."""
-    buckets = await _buckets(connection, query, start, None)
-    async for _, rows in _rows(here, connection, query, buckets, positions, now_ms):
+    buckets = await _buckets(connection, query, start, None, archived)
+    async for _, rows in _rows(here, connection, query, buckets, positions, now_ms, archived):
         yield _of_kind(kind, [row for _, row in rows], query, here)
 
 
@@ -211,6 +221,7 @@ async def _rows(
     buckets: Iterator[Bucket],
     positions: Positions,
     now_ms: int,
+    archived: Past | None,
 ) -> AsyncIterator[tuple[list[Bucket], list[tuple[Key, AggregateRow]]]]:
     """(buckets, their rows with keys) a statement at a time."""
     asked, dataset = query.asked, query.dataset.id
@@ -222,8 +233,13 @@ async def _rows(
         return
     chosen = pages.Filter(dataset, flags=asked.flag, origins=asked.origin, bbox=asked.bbox, as_of_ms=asked.as_of_ms)
     each = max(1, MEMBERS_PER_STATEMENT // len(members))
+    used = {m.series for m in members} | {m.weigher for m in members}
+    names = {key: (sensor, metric) for key, sensor, metric, _ in found if key in used}
     while some := list(itertools.islice(buckets, each)):
-        rows = await aggregates.read(connection, chosen, some, members, positions)
+        days = range(some[0].lo_ms // DAY_MS, -(-some[-1].hi_ms // DAY_MS))
+        there = archived is not None and archived.among(days)
+        async with archived.over(connection, days, names) if there and archived else contextlib.nullcontext():
+            rows = await aggregates.read(connection, chosen, some, members, positions)
         made = [_row(here, query, some[r.bucket], groups[r.group], r, now_ms) for r in rows]
         yield some, sorted(made, key=lambda pair: pair[0])
 

@@ -14,14 +14,18 @@ import numpy as np
 import numpy.typing as npt
 
 from api import arrow
-from api.rows import ReadingRow, WindowRow
+from api.queries.readings import GAP_LOST, GAP_NONE
+from api.rows import Gap, ReadingRow, WindowRow
 from api.times import FIRST_MS, rfc3339_column
 from schemas.readings import Origin
 
 Array = npt.NDArray[Any]
 
-ORIGINS: dict[int, str] = {int(origin): origin.name.lower() for origin in Origin} | {-1: "none"}
-"""`origin` in answers; `none` is a gap that was asked for: nobody sent it."""
+ORIGINS: dict[int, str] = {int(origin): origin.name.lower() for origin in Origin} | {
+    GAP_NONE: "none",
+    GAP_LOST: "none",
+}
+"""`origin` in answers; `none` is a gap that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -175,9 +179,24 @@ WINDOW: dict[str, Column] = _NAMES | {
     "n_expected": _plain(arrow.COUNT, "n_expected", "CASE WHEN r.n_expected >= 0 THEN r.n_expected END", True),
     **{name: _number(name) for name in ("coverage", "mean", "min", "max", "std", "p50", "p95", "first", "last")},
     "complete": _plain(arrow.YES, "complete", "CASE WHEN r.complete THEN 'true' ELSE 'false' END"),
-    "rev": _plain(arrow.COUNT, "rev"),
+    "rev": Column(arrow.COUNT, lambda batch: np.maximum(batch.rows["rev"], 0), "greatest(r.rev, 0)"),
     "published": _plain(arrow.MOMENT, "published", _known_moment_sql("r.published")),
 }
+
+
+def _gap(name: str, none: int, lost: int) -> Column:
+    """Why a row is a gap, by the numbers that say it in a column."""
+
+    def of(batch: Batch) -> Values:
+        values = batch.rows[name]
+        return Text([None, "none", "lost"], np.select([values == none, values == lost], [1, 2], 0))
+
+    return Column(arrow.TEXT, of, f"CASE r.{name} WHEN {none} THEN 'none' WHEN {lost} THEN 'lost' END")
+
+
+READING_GAP = {"gap": _gap("origin", GAP_NONE, GAP_LOST)}
+WINDOW_GAP = {"gap": _gap("rev", 0, -1)}
+"""What rows have besides with gaps=show."""
 
 
 def _place(i: int) -> Callable[[Batch], Values]:
@@ -192,10 +211,10 @@ COLUMNS: dict[type[msgspec.Struct], dict[str, Column]] = {ReadingRow: READING, W
 
 @lru_cache(256)
 def kind_of(row: type[msgspec.Struct], fields: tuple[str, ...]) -> type[msgspec.Struct]:
-    """The kind of row that has these of a row's fields (and `lon`, `lat`), in this order; all: the row's own."""
+    """The kind of row that has these of a row's fields (and `gap`, `lon`, `lat`), in this order; all: the row's own."""
     if not fields or fields == row.__struct_encode_fields__:
         return row
-    hints = {name: float | None for name in PLACE} | get_type_hints(row, include_extras=True)
+    hints = {"gap": Gap} | {name: float | None for name in PLACE} | get_type_hints(row, include_extras=True)
     return msgspec.defstruct(row.__name__, [(name, hints[name]) for name in fields], frozen=True, gc=False)
 
 

@@ -4,6 +4,7 @@ from api.rows import (
     TESTS,
     DatasetRow,
     DeviceRow,
+    GapRow,
     IndexMeta,
     IndexRow,
     LatestValueRow,
@@ -93,6 +94,14 @@ HISTORY_META = RangeMeta(
     "2026-11-16T00:00:00.000Z", "2026-11-17T00:00:00.000Z",
     "UTC day of start, then series, then start; the order of series never changes", 1000, *_LICENCE, TESTS,
 )  # fmt: skip
+
+GAP = GapRow(
+    "traffic", 3, "readings.raw", 2, "2026-11-16T03:10:00.000Z", "2026-11-16T05:40:12.000Z",
+    "2026-11-23T05:40:13.000Z", "retention", 0, 1200, 1450, ["716328"],
+)  # fmt: skip
+GAPS_META = RangeMeta(
+    "1970-01-01T00:00:00.000Z", "2026-11-23T06:00:00.000Z", "as they were noticed", 1000, *_LICENCE, {}
+)
 
 QUALITY = QualityRow(
     "traffic", "716328", "speed", "km/h", "2026-11-16T00:00:00.000Z", "2026-11-17T00:00:00.000Z", 286, 288, 0.993, 0.8,

@@ -9,7 +9,7 @@ import msgspec
 from api import arrow
 from api.params import nearest
 from api.problems import bad_parameter
-from api.rows import RangeMeta
+from api.rows import IndexMeta, RangeMeta
 from api.streams import (
     ArrowStream,
     CsvStream,
@@ -62,7 +62,7 @@ def write_geojson(kind: type[Struct], rows: Sequence[Struct], next_url: str | No
     """A FeatureCollection (RFC 7946) with `next` and `meta` beside the features. Of sensors and newest values those
     that have a place; of history every row, those without a place with the geometry null.
     """
-    made = list(features(rows, isinstance(meta, RangeMeta)))
+    made = list(features(rows, isinstance(meta, RangeMeta | IndexMeta)))
     return _encoder.encode({"type": "FeatureCollection", "features": made, "next": next_url, "meta": meta})
 
 

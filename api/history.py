@@ -1,10 +1,10 @@
 """History as pages and files share it: what a query of a noun means, and batches of its rows.
 
-`NOUNS` is the registry: readings and windows have a `Noun` each, and what they say here is all that pages, exports
-and formats know of them.
+`NOUNS` is the registry: readings, windows and indices have a `Noun` each, and what they say here is all that pages,
+exports and formats know of them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -14,15 +14,18 @@ from api import columns, paging, params, places
 from api.columns import Batch, Column
 from api.params import Asked
 from api.problems import bad_parameter
-from api.queries import pages, series
+from api.queries import gaps, pages, series
+from api.queries.indices import INDICES as INDEX_TABLE
 from api.queries.readings import READINGS
 from api.queries.windows import WINDOWS
-from api.rows import AggregateRow, ReadingRow, WindowRow
+from api.rows import AggregateRow, IndexRow, LatestIndexRow, ReadingRow, WindowRow
 from api.state import AppState
 from api.times import LAST_MS
 from schemas.datasets import Dataset
 from schemas.errors import RequestError
+from schemas.indices.hourly import INDICES
 from schemas.registry import FOREVER_MS, Registry
+from schemas.topics import partition_of
 
 ORDER = "UTC day of start, then series, then start; the order of series never changes"
 GROUPED_ORDER = "start, then area, sensor and metric"
@@ -40,11 +43,17 @@ class Noun:
     default_range_s: Callable[[Asked], int]
 
 
+def _index_range_s(asked: Asked) -> int:
+    daily = bool(asked.index) and all(INDICES[name].day_of for name in asked.index)
+    return (31 if daily else 7) * params.DAY_S
+
+
 NOUNS: dict[str, Noun] = {
     noun.name: noun
     for noun in (
         Noun("readings", ReadingRow, columns.READING, READINGS, lambda asked: params.READINGS_DEFAULT_RANGE_S),
         Noun("windows", WindowRow, columns.WINDOW, WINDOWS, lambda asked: params.WIDTHS[asked.width].default_range_s),
+        Noun("index", IndexRow, {}, INDEX_TABLE, _index_range_s),  # its rows are made by api/index.py
     )
 }
 
@@ -72,14 +81,28 @@ class Query:
         return paging.digest(self.noun.name, self.dataset.id, self.asked, self.width)
 
     @property
+    def of_index(self) -> bool:
+        """Whether its rows are of indices."""
+        return self.noun.name == "index"
+
+    @property
+    def indices(self) -> tuple[str, ...]:
+        """The indices that are asked for; none for readings and windows."""
+        return (self.asked.index or self.dataset.indices) if self.of_index else ()
+
+    @property
     def width(self) -> str:
-        """The windows' width; empty for readings."""
+        """The windows' width; empty for others."""
         return self.asked.width if self.noun.name == "windows" else ""
 
     def kind(self, format: str) -> type[msgspec.Struct]:
         """The kind of row that is written. Raises `RequestError` for a field that is not there."""
-        row = AggregateRow if self.grouped else self.noun.row
+        row: type[msgspec.Struct] = (
+            AggregateRow if self.grouped else LatestIndexRow if self.asked.latest else self.noun.row
+        )
         known = row.__struct_encode_fields__
+        if self.asked.gaps:
+            known = (*known, "gap")
         fields = self.asked.fields
         for name in fields:
             if name not in known:
@@ -89,9 +112,11 @@ class Query:
                     "fields are some of " + ",".join(known),
                 )  # fmt: skip
         if self.asked.agg:
-            fields = tuple(n for n in known if n in _NAMES) + self.asked.agg
+            fields = tuple(n for n in known if n in _NAMES) + self.asked.agg + (("gap",) if self.asked.gaps else ())
+        if format == "geojson" or self.asked.gaps:
+            fields = fields or known
         if format == "geojson":
-            fields = (*(fields or known), *columns.PLACE)
+            fields = (*fields, *columns.PLACE)
         return columns.kind_of(row, fields)
 
     @property
@@ -102,7 +127,8 @@ class Query:
     @property
     def columns(self) -> dict[str, Column]:
         """The columns of its rows."""
-        return self.noun.columns | columns.PLACE
+        gap = columns.READING_GAP if self.noun.name == "readings" else columns.WINDOW_GAP
+        return self.noun.columns | gap | columns.PLACE
 
 
 def query(noun: str, dataset: Dataset, asked: Asked, now_ms: int) -> Query:
@@ -110,27 +136,39 @@ def query(noun: str, dataset: Dataset, asked: Asked, now_ms: int) -> Query:
     if asked.as_of_ms is not None and asked.as_of_ms > now_ms:
         raise bad_parameter("as_of", "it is in the future", "as_of=2026-01-31T00:00:00Z, a moment that has been.")
     if asked.agg and asked.fields:
-        raise _contradiction("agg", "`agg` and `fields` both choose fields.", "Give one of them.")
+        raise contradiction("agg", "`agg` and `fields` both choose fields.", "Give one of them.")
     if asked.gaps and ((asked.flag and 9 not in asked.flag) or asked.origin):
-        raise _contradiction(
+        raise contradiction(
             "gaps", "Gaps have flag 9 and no origin, and the filter leaves them out.",
             "Add flag=9, leave `origin` away, or leave gaps=show away.",
         )  # fmt: skip
     made = Query(NOUNS[noun], dataset, asked)
+    _check_table(made)
     if asked.tz not in (None, "UTC") and params.WIDTHS[asked.width].seconds < params.DAY_S:
-        raise _contradiction(
+        raise contradiction(
             "tz", f"Windows of {asked.width} are the same in every time zone.",
             "`tz` goes with width=1d, 1w or 1mo.",
         )  # fmt: skip
     if asked.gaps and made.grouped:
-        raise _contradiction(
+        raise contradiction(
             "gaps", "What is aggregated on demand shows gaps as `coverage`.",
             "Leave gaps=show away, or ask for stored windows: width up to 1d, without `tz` and `group`.",
         )  # fmt: skip
     return made
 
 
-def _contradiction(name: str, detail: str, remedy: str) -> RequestError:
+def _check_table(made: Query) -> None:
+    tables = sorted({table for name in made.indices for table in INDICES[name].tables})
+    if made.asked.table and made.asked.table not in tables:
+        names = ", ".join(made.indices) or "what this dataset has"
+        raise bad_parameter(
+            "table", f"{names} has no table {made.asked.table!r}",
+            "table is one of " + ", ".join(tables) if tables else "Leave `table` away.",
+        )  # fmt: skip
+
+
+def contradiction(name: str, detail: str, remedy: str) -> RequestError:
+    """The refusal of parameters that can't go together; `name` is the one to change."""
     title = "Parameters contradict each other"
     return RequestError(400, "contradictory-parameters", title, detail, name, remedy)
 
@@ -147,11 +185,37 @@ async def filter_of(
     chosen = pages.Filter(
         dataset.id, asked.sensor, asked.metric, asked.flag, asked.origin,
         params.WIDTHS[asked.width].seconds if made.width else 0, asked.bbox, stays, asked.as_of_ms, asked.gaps,
-        (), made.width,
+        (), made.width, indices_of(made),
     )  # fmt: skip
     if not known and not asked.gaps:
         return chosen
-    return replace(chosen, series=await _series(here, connection, made, start, now_ms))
+    found = await _series(here, connection, made, start, now_ms)
+    lost = await _lost(here, connection, made, found, start) if asked.gaps else ()
+    return replace(chosen, series=found, lost=lost)
+
+
+async def _lost(
+    here: AppState, connection: series.Connection, made: Query, found: Sequence[pages.Series], start: paging.Start
+) -> tuple[tuple[int, int, int], ...]:
+    """(series, since, until), in epoch ms: what was due then may have been lost by a log. A reading is received within
+    the dataset's lateness after its end, so what ended so long before is counted too.
+    """
+    late_ms = made.dataset.lateness_s * 1000
+    until_ms = min(start.to_ms + late_ms, LAST_MS - 1)
+    known = await gaps.between(connection, start.from_ms, until_ms, made.asked.as_of_ms)
+    parts = {s.sensor: partition_of(made.dataset.id, s.sensor, here.settings.kafka_partitions) for s in found}
+    return tuple(
+        (s.id, gap.since_ms - late_ms, gap.until_ms or gap.noticed_ms)
+        for gap in known
+        if gap.since_ms is not None
+        for s in found
+        if parts[s.sensor] == gap.part
+    )
+
+
+def indices_of(made: Query) -> tuple[str, ...]:
+    """The indices of its filter: of a dataset without any the empty name, which no index has."""
+    return made.indices or ("",) if made.of_index else ()
 
 
 async def _series(
@@ -199,20 +263,21 @@ async def batch(
     place = None
     if with_places:
         own = await series.own_places(connection, keys, rows["start"]) if made.noun.name == "readings" else {}
-        place = _places(here.registry, made.dataset.id, names, rows, own)
+        sensors = {key: sensor for key, (sensor, _, _) in names.items()}
+        place = places_of(here.registry, made.dataset.id, sensors, rows, own)
     return Batch(made.dataset.id, rows, names, made.width, width_s, place)
 
 
-def _places(
+def places_of(
     registry: Registry,
     dataset: str,
-    names: dict[int, tuple[str, str, str | None]],
+    sensors: dict[int, str],
     rows: pages.Rows,
-    own: dict[tuple[int, int], tuple[float, float]],
+    own: dict[tuple[int, int], tuple[float, float]] | None = None,
 ) -> columns.Array:
-    """(n, 2): the place of each row's sensor at its start, or the reading's own."""
+    """(n, 2): the public place of each row's sensor at its start, or the reading's own. `sensors` are by series."""
     place = np.full((len(rows), 2), np.nan)
-    for key, (sensor, _, _) in names.items():
+    for key, sensor in sensors.items():
         at = np.flatnonzero(rows["series"] == key)
         start = rows["start"][at]
         for since, until, registration in registry.validities(dataset, sensor):

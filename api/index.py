@@ -105,8 +105,11 @@ def index_rows(
     shown: Shown,
     language: str,
     now_ms: int | None = None,
+    place: Array | None = None,
 ) -> list[msgspec.Struct]:
-    """Rows of a kind (of `IndexRow`'s fields, or of `LatestIndexRow`'s with `now_ms`); a column at a time."""
+    """Rows of a kind (of `IndexRow`'s fields, or of `LatestIndexRow`'s with `now_ms`); a column at a time. `place`:
+    (n, 2), lon and lat, NaN without one.
+    """
     of = [names[key] for key in rows["series"].tolist()]
     told = [
         _told(index, category, language) for (_, index, _), category in zip(of, shown.category.tolist(), strict=True)
@@ -123,11 +126,11 @@ def index_rows(
         "averaging": [_averaging(index, metric) for _, index, metric in of],
         "start": list(rfc3339_column(rows["start"])),
         "end": list(rfc3339_column(rows["until"])),
-        "value": [None if v != v else v for v in shown.value.tolist()],
+        "value": _numbers(shown.value),
         "category": [t[0] for t in told],
         "colour": [t[1] for t in told],
         "beyond": shown.beyond.tolist(),
-        "concentration": [None if v != v else v for v in rows["concentration"].tolist()],
+        "concentration": _numbers(rows["concentration"]),
         "unit": [canonical_unit(metric) for _, _, metric in of],
         "hours": rows["hours"].tolist(),
         "expected": rows["expected"].tolist(),
@@ -139,11 +142,17 @@ def index_rows(
         "origin": [ORIGINS[code] for code in rows["origin"].tolist()],
         "published": list(rfc3339_column(rows["published"])),
     }
+    if place is not None:
+        columns = {**columns, **{name: _numbers(place[:, i]) for i, name in enumerate(("lon", "lat"))}}
     if now_ms is not None:
         age_ms = np.maximum(now_ms - rows["until"], 0)
         limit = np.array([STALE_AFTER_MS[INDICES[index].day_of is not None] for _, index, _ in of])
         columns = {**columns, "age_s": (age_ms / 1000).tolist(), "stale": (age_ms > limit).tolist()}
     return list(map(kind, *(columns[field] for field in kind.__struct_encode_fields__)))
+
+
+def _numbers(values: Array) -> list[float | None]:
+    return [None if value != value else value for value in values.tolist()]
 
 
 def _told(index: str, category: int, language: str) -> tuple[str, str | None, str, str, str]:

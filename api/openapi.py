@@ -17,6 +17,7 @@ from api.rows import (
     ArchiveIndex,
     DatasetRow,
     ExportStatus,
+    GapRow,
     IndexMeta,
     IndexRow,
     LatestIndexRow,
@@ -101,8 +102,11 @@ OPERATIONS: dict[str, Operation] = {
         examples.WINDOW, examples.HISTORY_META, _HISTORY_REFUSED, (AggregateRow,),
     ),
     "index": Operation(
-        ("index", "table", "latest", "lang", *_HISTORY, "fields", *_PAGE), _TABLE, IndexRow, IndexMeta, examples.INDEX,
-        examples.INDEX_META, _HISTORY_REFUSED, (LatestIndexRow,),
+        ("index", "table", "latest", "lang", *_HISTORY, "as_of", "fields", *_PAGE), _ALL, IndexRow, IndexMeta,
+        examples.INDEX, examples.INDEX_META, _HISTORY_REFUSED, (LatestIndexRow,),
+    ),
+    "gaps": Operation(
+        ("from", "to", "sensor", *_PAGE), _TABLE, GapRow, RangeMeta, examples.GAP, examples.GAPS_META, _HISTORY_REFUSED,
     ),
     "measures": Operation(
         ("section", "sensor", "width", "latest", "from", "to", "fields", *_PAGE), _TABLE, MeasureRow, MeasuresMeta,
@@ -113,9 +117,10 @@ OPERATIONS: dict[str, Operation] = {
         examples.QUALITY_META, _HISTORY_REFUSED,
     ),
     "export": Operation(
-        ("of", "width", *_HISTORY, "flag", "origin", "agg", "group", "tz", *_STATE, "format"), _ALL, ReadingRow,
+        ("of", "width", *_HISTORY, "flag", "origin", "agg", "group", "tz", "index", "table", "lang", *_STATE, "format"),
+        _ALL, ReadingRow,
         RangeMeta, examples.READING, examples.HISTORY_META, (*_HISTORY_REFUSED, "too-many-exports"),
-        (WindowRow, AggregateRow),
+        (WindowRow, AggregateRow, IndexRow),
     ),
 }  # fmt: skip
 

@@ -85,12 +85,17 @@ def begin(
             return replace(_next(cursor.page, asked, query, positions), made_ms=made_ms)
     to_ms = now_ms if asked.to_ms is None else asked.to_ms
     from_ms = max(FIRST_MS, to_ms - default_range_s * 1000) if asked.from_ms is None else asked.from_ms
+    check_range(from_ms, to_ms)
+    return Start(from_ms, to_ms, None, positions, made_ms)
+
+
+def check_range(from_ms: int, to_ms: int) -> None:
+    """Raises `RequestError` for an empty range."""
     if from_ms >= to_ms:
         raise RequestError(
             400, "bad-range", "The range is empty", "`from` is not before `to`.", "from",
             "`from` is inclusive, `to` exclusive and by default now: from=2026-01-31T00:00:00Z&to=2026-02-01T00:00:00Z",
         )  # fmt: skip
-    return Start(from_ms, to_ms, None, positions, made_ms)
 
 
 def _next(page: Page, asked: Asked, query: bytes, positions: Positions) -> Start:

@@ -174,6 +174,17 @@ def _one_of(what: str, known: Collection[str]) -> Callable[[str], str]:
     return read_one
 
 
+HISTORY = ("readings", "windows", "index")
+"""What can be exported; `history.NOUNS` says how."""
+_history = _one_of("kind of history", HISTORY)
+
+
+def _of(text: str) -> str:
+    if text == "events":
+        raise ValueError("there are no events yet: cityfeed stores readings, windows and indices")
+    return _history(text)
+
+
 zones = functools.cache(zoneinfo.available_timezones)
 
 
@@ -196,8 +207,6 @@ def _row(text: str) -> int:
     return int(text)
 
 
-HISTORY = ("readings", "windows")
-"""What can be exported; `history.NOUNS` says how."""
 AGGREGATES = ("n", "n_expected", "coverage", "mean", "min", "max", "std", "p50", "p95", "first", "last", "complete")
 GROUPS = ("sensor", "metric", "area")
 GAPS = {"show": True, "hide": False}
@@ -284,7 +293,8 @@ PARAMETERS: dict[str, Parameter] = {
             "gaps", "gaps", _gaps,
             "`show`: what was to be expected and is not there comes as a row of its own, with flag 9 and without a "
             "value. A reading's row has rev 0 and origin `none`, and stands at the slots of the series' cadence; a "
-            "window's has n 0 and rev 0. Where a sensor itself said that it has no value, the origin is its own.",
+            "window's has n 0 and rev 0. The field `gap` says why: `none`, nobody sent it; `lost`, it came and was "
+            "lost here (/v1/{dataset}/gaps). Where a sensor itself said that it has no value, the row is its own.",
             {"type": "string", "enum": list(GAPS), "default": "hide"}, "show", "gaps=show or gaps=hide",
         ),
         Parameter(
@@ -323,7 +333,7 @@ PARAMETERS: dict[str, Parameter] = {
             "lang is one of " + ", ".join(LANGUAGES),
         ),
         Parameter(
-            "of", "of", _one_of("kind of history", HISTORY), "What is exported; the other parameters are those of its "
+            "of", "of", _of, "What is exported; the other parameters are those of its "
             "own address, without `limit` and `cursor`.",
             {"type": "string", "enum": list(HISTORY), "default": "readings"}, "readings",
             "of is one of " + ", ".join(HISTORY),

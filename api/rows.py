@@ -48,6 +48,14 @@ OriginName = Annotated[
         extra_json_schema={"enum": ["live", "import", "none"]},
     ),
 ]
+Gap = Annotated[
+    str | None,
+    Meta(
+        description="With gaps=show: `none`, nobody sent it; `lost`, it was sent when a log lost what it had received "
+        "(/v1/{dataset}/gaps); null: a row of its own.",
+        extra_json_schema={"enum": ["none", "lost", None]},
+    ),
+]
 PeriodS = Annotated[int, Meta(description="Averaging period in seconds; 0 is an instant.", examples=[300])]
 
 
@@ -206,6 +214,9 @@ class IndexMeta(msgspec.Struct, frozen=True, rename={"from_": "from"}):
     corrections: Annotated[
         dict[str, str], Meta(description="By which correction and version a `source` was made, and of what.")
     ]
+    cursor: Annotated[
+        str, Meta(description="The state shown: the live feed goes on from here without a gap; empty with `latest`.")
+    ] = ""
 
 
 class MeasureRow(msgspec.Struct, frozen=True, gc=False):
@@ -254,6 +265,33 @@ class MeasuresMeta(msgspec.Struct, frozen=True, rename={"from_": "from"}):
     licence: str
     attribution: str
     sources: Annotated[str, Meta(description="Where the measures are defined.")]
+
+
+class GapRow(msgspec.Struct, frozen=True, gc=False):
+    """What one of our logs lost, or may have lost, after sensors had sent it."""
+
+    dataset: DatasetId
+    id: Annotated[int, Meta(description="Number of the gap.", examples=[3])]
+    topic: Annotated[str, Meta(description="The log.", examples=["readings.raw"])]
+    partition: Annotated[int, Meta(description="Its partition.", examples=[2])]
+    since: Annotated[Moment | None, Meta(description="What was received from here on is missing; null: not known.")]
+    until: Annotated[Moment | None, Meta(description="Up to here, exclusive; null: up to when it was noticed.")]
+    noticed: Moment
+    reason: Annotated[
+        str,
+        Meta(
+            description="`retention`: deleted before it was read; `hole`: records are missing inside; `shorter`, "
+            "`unlike`: the log was made anew; `restored`: the database is older than what it had published.",
+            extra_json_schema={"enum": ["retention", "hole", "shorter", "unlike", "restored"]},
+            examples=["retention"],
+        ),
+    ]
+    log_epoch: Annotated[int, Meta(description="Of the log from here on.", examples=[0])]
+    first_lost: Annotated[int, Meta(description="The first offset that is missing.", examples=[1200])]
+    next_offset: Annotated[
+        int | None, Meta(description="Where reading went on; not above `first_lost`: in a new log.", examples=[1450])
+    ]
+    sensors: Annotated[list[str], Meta(description="The dataset's sensors in this partition.", examples=[["716328"]])]
 
 
 Share = Annotated[float | None, Meta(description="Share of the readings; null: there are none.")]

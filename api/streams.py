@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any, Protocol
 
 import msgspec
+import numpy as np
 
 from api import arrow, columns
 from api.columns import Batch, Column
@@ -179,8 +180,11 @@ class _Grouped:
         return self.magic
 
     def rows(self, batch: Batch) -> bytes:
-        self._waiting.append(columns.table(self._sheet.kind, self._sheet.columns, batch))
-        self._n += len(batch)
+        return self._take(columns.table(self._sheet.kind, self._sheet.columns, batch))
+
+    def _take(self, table: Any) -> bytes:
+        self._waiting.append(table)
+        self._n += len(table)
         if sum(map(len, self._waiting)) >= PARQUET_GROUP_ROWS:
             self._write_groups(False)
         return self._file.take()
@@ -247,6 +251,35 @@ class ArrowStream(_Grouped):
 
     def _write(self, table: Any) -> None:
         self._writer.write_table(table, max_chunksize=PARQUET_GROUP_ROWS)
+
+    def _close(self) -> None:
+        self._writer.close()
+
+
+class LogStream(_Grouped):
+    """Of each row of a Parquet file where it stands in the log, in row groups of the same rows."""
+
+    magic = b"PAR1"
+    names = ("part", "position", "source_rev")
+
+    def __init__(self) -> None:
+        self._file, self._n, self._waiting = _Growing(self.magic), 0, []
+
+    def put(self, rows: Any) -> bytes:
+        """The next rows, an array with these columns."""
+        import pyarrow as pa
+
+        return self._take(pa.table({name: np.ascontiguousarray(rows[name]) for name in self.names}))
+
+    def _open(self) -> Any:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        kinds = zip(self.names, (pa.int16(), pa.int64(), pa.int32()), strict=True)
+        return pq.ParquetWriter(self._file, pa.schema(kinds), compression="zstd")
+
+    def _write(self, table: Any) -> None:
+        self._writer.write_table(table, row_group_size=PARQUET_GROUP_ROWS)
 
     def _close(self) -> None:
         self._writer.close()

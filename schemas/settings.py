@@ -156,6 +156,14 @@ class Settings:
     )
     archive_after_h: int = _setting(6, "A day is written to the archive so long after its end.", "h", 0)
     archive_every_s: int = _setting(600, "How often the archive looks for closed and changed days.", "s", 1)
+    database_keep_days: int = _setting(
+        0,
+        "Readings of days that ended longer ago are moved from the database to the archive, from which history has "
+        "them as before; 0: all stay. At least 3.",
+        "days",
+        0,
+        36_500,
+    )
     exports_at_once: int = _setting(
         4, "Exports that one API process writes at a time; more are asked to come again.", "", 1, 64
     )

@@ -65,3 +65,8 @@ def follow(items: Iterable[Item], positions: Mapping[int, Position], ticks: Mapp
         if len(record.readings):
             accepted.append(item)
     return Followed(accepted, gaps, after, time, repeats)
+
+
+def log_time(record: Record) -> int | None:
+    """When a record was received, in epoch ms: its tick, or the first of its readings; None: it has neither."""
+    return record.tick or (int(record.readings.received.min()) if len(record.readings) else None)

@@ -1,6 +1,6 @@
 """One flush: the readings that came, the windows that they and the ticks close, marks, positions, one transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -11,7 +11,7 @@ from schemas import topics
 from schemas.dead_letters import DeadLetter
 from schemas.readings import Readings
 from stream_processors import metrics, ordering
-from stream_processors.chain import Item, follow
+from stream_processors.chain import Item, follow, log_time
 from stream_processors.clean import REASONS
 from stream_processors.log_check import split
 from stream_processors.owner import HOUR_S, Owner, Work, count_closed, index_marks
@@ -29,7 +29,7 @@ async def flush(owner: Owner, store: Store, items: Sequence[Item]) -> None:
     async with owner.transaction(store) as work:
         for part, position in followed.positions.items():
             work.positions[part].follow(position)
-        await store.put_log_gaps([_gap(item) for item in followed.gaps])
+        await store.put_log_gaps([_gap(item, followed.ticks) for item in followed.gaps])
         if followed.accepted:
             await _store_readings(work, followed.accepted)
         closed, marks = owner.windows.close(followed.ticks)
@@ -41,11 +41,13 @@ async def flush(owner: Owner, store: Store, items: Sequence[Item]) -> None:
     metrics.WINDOWS_SKIPPED.inc(followed.repeats)
 
 
-def _gap(item: Item) -> LogGap:
+def _gap(item: Item, ticks: Mapping[int, int]) -> LogGap:
     """What `clean` says that readings.raw lost, for it has no database to say it in."""
     record = item.record
     before, (epoch, offset) = max(0, record.prev_raw), split(record.raw)
-    return LogGap(topics.RAW, item.part, epoch, split(before)[1] + 1, offset, record.gap)
+    return LogGap(
+        topics.RAW, item.part, epoch, split(before)[1] + 1, offset, record.gap, log_time(record) or ticks.get(item.part)
+    )
 
 
 async def _store_readings(work: Work, accepted: list[Item]) -> None:

@@ -2,15 +2,17 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 
 from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
 
-from schemas import published, topics
+from schemas import published, topics, wire
 from schemas.settings import Settings
 from stream_processors import metrics
+from stream_processors.chain import log_time
 from stream_processors.log_check import WORDS, Log, check
-from stream_processors.log_reader import reader
+from stream_processors.log_reader import LogReader, reader
 from stream_processors.store import LogGap, Position, Store
 
 log = logging.getLogger(__name__)
@@ -28,7 +30,8 @@ async def hold_against_logs(
     async with reader(settings) as logs:
         clean = await logs.logs(prefix + topics.CLEAN, clean_ends, {p: at.next_offset for p, at in positions.items()})
         last_rows = await logs.last(of_rows)
-    gaps = [gap for part, at in positions.items() if (gap := _check(part, at, clean[part]))]
+        gaps = [gap for part, at in positions.items() if (gap := _check(part, at, clean[part]))]
+        gaps = await _with_times(logs, prefix, gaps, clean)
     for tp, record in last_rows.items():
         if gap := _check_numbers(tp.topic.removeprefix(prefix), positions[tp.partition], record):
             gaps.append(gap)
@@ -51,6 +54,15 @@ def _check(part: int, position: Position, clean: Log) -> LogGap | None:
     position.log_epoch += verdict.is_new_log
     position.next_offset, position.raw, position.crc = verdict.next_offset, None, None
     return LogGap(topics.CLEAN, part, position.log_epoch, lost, verdict.next_offset, verdict.reason)
+
+
+async def _with_times(logs: LogReader, prefix: str, gaps: list[LogGap], clean: Mapping[int, Log]) -> list[LogGap]:
+    """Until when lost records had been received: the time of those that follow."""
+    partitions = {TopicPartition(prefix + topics.CLEAN, gap.part): gap for gap in gaps}
+    ahead = {tp: gap.next_offset for tp, gap in partitions.items() if gap.next_offset < clean[gap.part].end}
+    following = await logs.first_from(ahead)
+    times = {tp.partition: log_time(wire.decode(record.value or b"")) for tp, record in following.items()}
+    return [replace(gap, until_ms=times.get(gap.part)) for gap in gaps]
 
 
 def _check_numbers(topic: str, position: Position, last: ConsumerRecord) -> LogGap | None:

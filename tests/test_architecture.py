@@ -344,6 +344,11 @@ COVERED_BY: dict[str, tuple[str, ...]] = {
     "tests/integration/test_corrections.py": (
         "stream_processors/correct.py", "stream_processors/store/corrections.py",
     ),
+    "tests/integration/test_archive_history.py": (
+        "api/archive/move.py", "api/archive/past.py", "api/queries/moved.py",
+    ),
+    "tests/integration/test_index_history.py": ("api/indices.py",),
+    "tests/integration/test_gaps.py": ("api/queries/gaps.py", "api/routes/gaps.py"),
     "tests/integration/test_measures.py": ("api/queries/traffic.py", "api/routes/measures.py"),
     "tests/integration/test_indices.py": (
         "api/queries/indices.py", "api/routes/indices.py", "stream_processors/reindex.py",

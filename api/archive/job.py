@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from api import columns, history
@@ -16,10 +17,9 @@ from api.archive.store import Day, File, Store, path_of
 from api.formats import FORMATS
 from api.paging import Positions, Start
 from api.params import Asked
-from api.queries import archive, copies, pages, series
-from api.queries.readings import READINGS
+from api.queries import archive, copies, moved, pages, series
 from api.rows import ReadingRow
-from api.streams import Sheet
+from api.streams import LogStream, Sheet
 from api.times import DAY_MS, rfc3339
 from schemas.city import City
 from schemas.datasets import Dataset
@@ -68,8 +68,9 @@ class Job:
             if wanted.datasets and dataset.id not in wanted.datasets:
                 continue
             index = self._store.index(dataset.id)
+            gone = await moved.days(self._connection, dataset.id)
             for day, count in sorted(changes.items()):
-                if not wanted.first_day <= day < end:
+                if not wanted.first_day <= day < end or day in gone:
                     continue
                 known = index.newest().get(str(_EPOCH + timedelta(days=day)))
                 if known is not None and known.changes == count:
@@ -87,7 +88,7 @@ class Job:
         if known is None and not rows:
             return None
         if known is not None and known.fingerprint == fingerprint:
-            return Day(known.day, known.revision, known.rows, known.made, known.files, fingerprint, changes)
+            return msgspec.structs.replace(known, changes=changes)
         if known is not None and rows < known.rows:
             log.warning(
                 "%s %s: the archive has %d rows and the database %d: left as it is", dataset.id, known.day, known.rows,
@@ -108,22 +109,28 @@ class Job:
             "cityfeed.attribution": dataset.attribution,
         }  # fmt: skip
         sheet = Sheet(ReadingRow, query.columns, None, notes)  # type: ignore[arg-type]
-        rows = 0
+        rows, periods = 0, set[int]()
         with (
             self._file(dataset, at, revision, "parquet") as parquet,
             self._file(dataset, at, revision, "csv") as csv,
+            self._file(dataset, at, revision, "log") as log_file,
         ):
+            where = LogStream()
+            log_file.write(where.begin())
             streams = [(FORMATS[name].stream(sheet), file) for name, file in (("parquet", parquet), ("csv", csv))]
             for stream, file in streams:
                 file.write(stream.begin())
             async for batch in self._batches(dataset, day):
                 rows += len(batch)
+                periods.update(np.unique(batch.rows["period_s"]).tolist())
                 for stream, file in streams:
                     file.write(stream.rows(batch))
+                log_file.write(where.put(batch.rows))
             for stream, file in streams:
                 file.write(stream.end())
+            log_file.write(where.end())
         files = {"parquet": parquet.made(), "csv": csv.made()}
-        return Day(str(at), revision, rows, now_ms, files, fingerprint, changes)
+        return Day(str(at), revision, rows, now_ms, files, fingerprint, changes, log_file.made(), sorted(periods))
 
     @contextmanager
     def _file(self, dataset: Dataset, day: date, revision: int, kind: str) -> Iterator["_Hashed"]:
@@ -154,10 +161,11 @@ class Job:
         for i in range(0, len(sensors), SENSORS_PER_STATEMENT):
             chosen = pages.Filter(dataset.id, sensors=tuple(sensors[i : i + SENSORS_PER_STATEMENT]))
             parameters = pages.parameters_of(chosen, start, everything) | pages.bounds_of([day])
-            statement = pages.statement(READINGS, chosen, *pages.binary(READINGS))
+            statement = pages.statement(archive.ROWS, chosen, *pages.binary(archive.ROWS))
             bounds = parameters | {"limit": None, "offset": 0}
             parts = [
-                pages.decode_rows(body, READINGS) async for body in copies.binary(self._connection, statement, bounds)
+                pages.decode_rows(body, archive.ROWS)
+                async for body in copies.binary(self._connection, statement, bounds)
             ]
             if parts:
                 rows = np.concatenate(parts)

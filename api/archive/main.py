@@ -56,6 +56,7 @@ async def once(chosen: Settings, wanted: "Wanted | None" = None, now_ms: int | N
     # Imported in the passes alone: what waits between them stays small.
     from api.archive.job import Job
     from api.archive.job import Wanted as Everything
+    from api.archive.move import move
     from api.archive.store import Store
     from api.queries import archive
     from api.queries.pool import connect
@@ -67,8 +68,12 @@ async def once(chosen: Settings, wanted: "Wanted | None" = None, now_ms: int | N
     async with connect(chosen, "cityfeed archive") as connection:
         if not await archive.only_one(connection):
             return ["another one is at it"]
-        job = Job(chosen, city, Store(chosen), connection)
-        async for day in job.run(wanted or Everything(), wall_clock_ms() if now_ms is None else now_ms):
-            if day.revision:
-                lines.append(f"{day.dataset} {day.day} revision {day.revision}: {day.rows} rows")
+        store, now_ms = Store(chosen), wall_clock_ms() if now_ms is None else now_ms
+        job = Job(chosen, city, store, connection)
+        async for written in job.run(wanted or Everything(), now_ms):
+            if written.revision:
+                lines.append(f"{written.dataset} {written.day} revision {written.revision}: {written.rows} rows")
+        if wanted is None:
+            async for day, rows in move(connection, chosen, city, store, now_ms):
+                lines.append(f"{day}: {rows} rows are in the archive alone now")
     return lines

@@ -3,8 +3,10 @@
 <dataset>/index.json
 <dataset>/2026/11/20.r1.parquet       revision 1 of a day; late data makes revision 2, and 1 stays
 <dataset>/2026/11/20.r1.csv.gz
+<dataset>/2026/11/20.r1.log.parquet   where its rows stand in the log: not served, for days that are here alone
 """
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -19,6 +21,7 @@ from schemas.errors import SettingsError
 from schemas.settings import Settings
 
 SUFFIXES = {"parquet": "parquet", "csv": "csv.gz"}
+LOG_SUFFIX = "log.parquet"
 MEDIA_TYPES = {"parquet": "application/vnd.apache.parquet", "csv": "application/gzip"}
 
 
@@ -32,7 +35,8 @@ class File(msgspec.Struct, frozen=True):
 
 class Day(msgspec.Struct, frozen=True):
     """A revision of a UTC day. `made` is epoch ms. `fingerprint` says what of the database it holds, `changes` how
-    often the day's chunk had been written to when that was last compared.
+    often the day's chunk had been written to when that was last compared. `log` says of each row where it stands in
+    Kafka's log (a Parquet file beside the public ones), `periods` which `period_s` the rows have.
     """
 
     day: Annotated[str, Meta(examples=["2026-11-20"])]
@@ -42,6 +46,8 @@ class Day(msgspec.Struct, frozen=True):
     files: dict[str, File]
     fingerprint: str
     changes: int
+    log: File | None = None
+    periods: list[int] = []
 
 
 class Index(msgspec.Struct, frozen=True):
@@ -97,6 +103,11 @@ class Store:
             raise
         self._files.mv(draft, whole)
 
+    def sha256(self, path: str) -> str:
+        """The SHA-256 of a file as it is there."""
+        with self.open(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
     def open(self, path: str) -> Any:
         """A file, to read and seek in."""
         return self._files.open(f"{self._root}/{path}", "rb")
@@ -104,4 +115,4 @@ class Store:
 
 def path_of(day: date, revision: int, kind: str) -> str:
     """The path of a revision's file below the dataset's folder."""
-    return f"{day:%Y/%m/%d}.r{revision}.{SUFFIXES[kind]}"
+    return f"{day:%Y/%m/%d}.r{revision}.{SUFFIXES.get(kind, LOG_SUFFIX)}"

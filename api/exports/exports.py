@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import psycopg_pool
 
-from api import formats, history, params
+from api import formats, history, indices, params
 from api.exports.ahead import ahead
 from api.exports.rows import Made, Source, pieces
 from api.formats import FORMATS
@@ -48,7 +48,7 @@ async def begin(here: AppState, dataset: Dataset, items: Sequence[tuple[str, str
     start = Start(from_ms, to_ms)
     async with here.pool.connection() as connection:
         positions = await series.positions(connection)
-        chosen = await history.filter_of(here, connection, query, start, now_ms, known=True)
+        chosen = await _known(here, connection, query, start, now_ms)
         export = Export(
             secrets.token_hex(16), dataset.id, query.noun.name, shown, list(items), _kept(chosen), from_ms, to_ms,
             {"readings": positions.readings, "windows": positions.windows}, now_ms, now_ms,
@@ -56,6 +56,14 @@ async def begin(here: AppState, dataset: Dataset, items: Sequence[tuple[str, str
         forget_ms = now_ms - here.settings.export_keep_days * _DAY_MS
         await exports.add(connection, export, forget_ms)
     return _source(here, query, export, chosen)
+
+
+async def _known(
+    here: AppState, connection: pages.Connection, query: history.Query, start: Start, now_ms: int
+) -> pages.Filter:
+    if not query.of_index:
+        return await history.filter_of(here, connection, query, start, now_ms, known=True)
+    return await indices.known(connection, await history.filter_of(here, connection, query, start, now_ms))
 
 
 async def find(here: AppState, id: str, now_ms: int) -> Export:
@@ -80,16 +88,19 @@ async def again(here: AppState, export: Export) -> Source:
         dataset.id, query.asked.sensor, query.asked.metric, query.asked.flag, query.asked.origin,
         params.WIDTHS[query.asked.width].seconds if query.width else 0, query.asked.bbox,
         [(s, since, until) for s, since, until in export.chosen["stays"]], query.asked.as_of_ms, query.asked.gaps,
-        (), query.width,
+        (), query.width, history.indices_of(query),
     )  # fmt: skip
     due = {key: (step, since, until) for key, step, since, until in export.chosen["due"]}
     async with here.pool.connection() as connection:
+        if query.of_index:
+            return _source(here, query, export, await indices.known(connection, chosen))
         found = await series.chosen(connection, dataset.id, query.asked.sensor, query.asked.metric, with_first=False)
     known = tuple(
         pages.Series(key, sensor, metric, here.unit(dataset.id, sensor, metric), *due.get(key, (0, 0, 0)))
         for key, sensor, metric, _ in found
     )
-    return _source(here, query, export, replace(chosen, series=known))
+    lost = tuple((key, since, until) for key, since, until in export.chosen.get("lost", ()))
+    return _source(here, query, export, replace(chosen, series=known, lost=lost))
 
 
 def _read(dataset: Dataset, items: Sequence[tuple[str, str]], accept: str, now_ms: int) -> tuple[history.Query, str]:
@@ -104,14 +115,16 @@ def _read(dataset: Dataset, items: Sequence[tuple[str, str]], accept: str, now_m
 
 def _kept(chosen: pages.Filter) -> dict[str, Any]:
     due = [(s.id, s.step_s, s.since_ms, s.until_ms) for s in chosen.series if chosen.gaps]
-    return {"stays": chosen.stays, "due": due}
+    return {"stays": chosen.stays, "due": due, "lost": chosen.lost}
 
 
 def _source(here: AppState, query: history.Query, export: Export, chosen: pages.Filter) -> Source:
     dataset = query.dataset
-    meta = RangeMeta(
+    meta: msgspec.Struct = RangeMeta(
         rfc3339(export.from_ms), rfc3339(export.to_ms), query.order, 0, dataset.licence, dataset.attribution, TESTS
     )
+    if query.of_index:
+        meta = indices.meta(query, query.order, 0, export.from_ms, export.to_ms)
     notes = {
         "cityfeed.export": export.id,
         "cityfeed.dataset": dataset.id,

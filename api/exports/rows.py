@@ -5,15 +5,18 @@ process, after late data came and rows were revised.
 """
 
 import asyncio
+import itertools
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from api import aggregates, columns, history
+from api import aggregates, columns, history, indices
+from api.archive import past
+from api.archive.past import Past
 from api.exports.ahead import ahead
 from api.formats import FORMATS
 from api.history import Query
@@ -22,7 +25,7 @@ from api.queries import copies, exports, pages
 from api.queries.exports import Export
 from api.queries.pages import Connection, Filter
 from api.state import AppState
-from api.streams import Sheet
+from api.streams import PIECE_ROWS, Sheet
 
 BATCHES_AHEAD = 2  # of rows that are read and wait to be written
 
@@ -59,7 +62,7 @@ class Source:
     @property
     def written_by_database(self) -> bool:
         """Whether the bytes come from the database as they are."""
-        return self.export.format == "csv" and not self.query.grouped
+        return self.export.format == "csv" and not self.query.grouped and not self.query.of_index
 
 
 async def pieces(
@@ -82,7 +85,9 @@ async def pieces(
             yield text
     else:
         n = after_row
-        rows = _cut(_rows(source, connection, made, after_row), stream.rows_per_piece)
+        # Rows of indices are made here, on the event loop: a few at a time.
+        rows_each = PIECE_ROWS if source.query.of_index else stream.rows_per_piece
+        rows = _cut(_rows(source, connection, made, after_row), rows_each)
         async with aclosing(ahead(rows, BATCHES_AHEAD)) as batches:
             async for some in batches:
                 batch = await _batch(source, some)
@@ -98,21 +103,23 @@ async def _texts(
     """Pieces of CSV as the database writes it."""
     outputs = [source.query.columns[name].sql for name in source.kind.__struct_encode_fields__]
     query = pages.statement(source.query.noun.table, source.chosen, outputs, "FORMAT csv")
-    async for bounds in _statements(source, connection, made, after_row):
-        async for text, n in copies.text(connection, query, bounds):
-            made.rows += n
-            yield text, made.rows
+    async with aclosing(_statements(source, connection, made, after_row)) as statements:
+        async for bounds in statements:
+            async for text, n in copies.text(connection, query, bounds):
+                made.rows += n
+                yield text, made.rows
 
 
 async def _rows(source: Source, connection: Connection, made: Made, after_row: int) -> AsyncGenerator[pages.Rows]:
     """Rows as the database has them."""
     table = source.query.noun.table
     query = pages.statement(table, source.chosen, *pages.binary(table))
-    async for bounds in _statements(source, connection, made, after_row):
-        async for body in copies.binary(connection, query, bounds):
-            rows = pages.decode_rows(body, table)
-            made.rows += len(rows)
-            yield rows
+    async with aclosing(_statements(source, connection, made, after_row)) as statements:
+        async for bounds in statements:
+            async for body in copies.binary(connection, query, bounds):
+                rows = pages.decode_rows(body, table)
+                made.rows += len(rows)
+                yield rows
 
 
 async def _statements(
@@ -125,21 +132,33 @@ async def _statements(
     if not chosen.series:
         return
     each = pages.days_per_statement(len(chosen.series))
-    days = await pages.days_of(connection, table, chosen, source.start, each)
     parameters = pages.parameters_of(chosen, source.start, source.positions)
-    days, made.rows = _from_step(days, made.steps, after_row)
-    for some in pages.spans(days, each):
-        bounds = parameters | pages.bounds_of(some) | {"limit": None, "offset": 0}
-        if made.rows < after_row:
-            n = await exports.count(connection, pages.select(table, chosen, "r.start"), bounds)
-            if made.rows + n <= after_row:
-                made.rows += n
-                continue
-            bounds["offset"] = after_row - made.rows
-            made.rows = after_row
-        elif not made.steps or made.steps[-1][0] < some[0]:
-            made.steps.append((some[0], made.rows))
-        yield bounds
+    names = {s.id: (s.sensor, s.metric) for s in chosen.series}
+    async with _archived(source, connection) as archived:
+        days = await pages.days_of(connection, table, chosen, source.start, each, archived)
+        days, made.rows = _from_step(days, made.steps, after_row)
+        spans = (pages.pieces(some, chosen, archived) for some in pages.spans(days, each))
+        for some, moved in itertools.chain.from_iterable(spans):
+            bounds = parameters | pages.bounds_of(some) | {"limit": None, "offset": 0}
+            async with archived.over(connection, some, names) if moved and archived else nullcontext():
+                if made.rows < after_row:
+                    n = await exports.count(connection, pages.select(table, chosen, "r.start"), bounds)
+                    if made.rows + n <= after_row:
+                        made.rows += n
+                        continue
+                    bounds["offset"] = after_row - made.rows
+                    made.rows = after_row
+                elif not made.steps or made.steps[-1][0] < some[0]:
+                    made.steps.append((some[0], made.rows))
+                yield bounds
+
+
+def _archived(source: Source, connection: Connection) -> AbstractAsyncContextManager[Past | None]:
+    """What of the export's days is in the archive alone; of indices nothing ever is."""
+    if source.query.of_index:
+        return nullcontext()
+    here, export = source.here, source.export
+    return past.of(connection, here.archive, export.dataset, export.from_ms, here.now_ms())
 
 
 async def _cut(parts: AsyncGenerator[pages.Rows], n: int) -> AsyncGenerator[pages.Rows]:
@@ -166,6 +185,11 @@ def _from_step(days: Sequence[int], steps: Sequence[tuple[int, int]], after_row:
 
 
 async def _batch(source: Source, rows: pages.Rows) -> columns.Batch:
+    if source.query.of_index:
+        async with source.here.pool.connection() as other:
+            return await indices.batch(
+                source.here, other, source.query, source.kind, source.chosen, rows, source.positions
+            )
     if source.export.format == "geojson":
         async with source.here.pool.connection() as other:
             return await history.batch(source.here, other, source.query, rows, True)
@@ -175,10 +199,12 @@ async def _batch(source: Source, rows: pages.Rows) -> columns.Batch:
 
 async def _grouped(source: Source, connection: Connection, after_row: int) -> AsyncGenerator[columns.Batch]:
     rows = 0
-    async for made in aggregates.all_rows(
-        source.here, connection, source.query, source.kind, source.start, source.positions, source.export.taken_ms
-    ):
-        skipped = max(0, min(len(made), after_row - rows))
-        rows += len(made)
-        if made[skipped:]:
-            yield columns.Batch(source.export.dataset, _NO_ROWS, {}, made=made[skipped:])
+    async with _archived(source, connection) as archived:
+        async for made in aggregates.all_rows(
+            source.here, connection, source.query, source.kind, source.start, source.positions, source.export.taken_ms,
+            archived,
+        ):  # fmt: skip
+            skipped = max(0, min(len(made), after_row - rows))
+            rows += len(made)
+            if made[skipped:]:
+                yield columns.Batch(source.export.dataset, _NO_ROWS, {}, made=made[skipped:])

@@ -4,9 +4,22 @@ from typing import Any
 
 import psycopg
 
+from api.queries.pages import Table
+from api.queries.readings import IN_DAY, READINGS
 from api.times import DAY_MS, as_datetime
 
 Connection = psycopg.AsyncConnection[Any]
+
+# What a day's files have: the rows of answers, and where each stands in the log.
+ROWS = Table(
+    ("readings",),
+    READINGS.columns | {"part": ">i2", "position": ">i8", "source_rev": ">i4"},
+    lambda chosen: (
+        f"""
+    SELECT r.start, r.period_s, r.value, r.flag, r.tests, r.rev, r.origin, r.received, r.part, r.position, r.source_rev
+    FROM readings AS r WHERE {IN_DAY.format(row="r")}"""
+    ),
+)
 
 # Counters of the statistics: rows written since ever, cheap to read and seconds behind. Another number says that a day
 # may have changed, the same one that it has not.

@@ -5,15 +5,17 @@ one index and costs the same at any depth. A statement covers as many days as ke
 sorted first and their rows merged in, so that it ends when the page is full.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import psycopg
 
+from api.archive.past import Past
 from api.paging import Key, Positions, Start
 from api.places import Bbox
 from api.queries import series
@@ -23,6 +25,10 @@ Connection = psycopg.AsyncConnection[Any]
 Rows = npt.NDArray[np.void]
 
 PAIRS_PER_STATEMENT = 4096
+SERIES_FIRST, SERIES_GROWTH = (
+    16,
+    4,
+)  # series of an archived day that a page takes at first, and how many times more then
 DAYS_PER_STATEMENT = 32  # planning and chunk exclusion grow with the square of the chunks: fastest, measured
 PAIRS_PER_PAGE = 50_000  # work of a page that finds little: it is then short, or empty, and has a `next`
 _LAST_SERIES = 2**31 - 1
@@ -44,6 +50,7 @@ class Series:
     step_s: int = 0
     since_ms: int = 0
     until_ms: int = 0
+    index: str = ""  # of a series of an index
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,7 @@ class Filter:
     series: tuple[Series, ...] = ()
     width: str = ""
     indices: tuple[str, ...] = ()  # of these indices, whose series are in a table of their own
+    lost: tuple[tuple[int, int, int], ...] = ()  # (series, since_ms, until_ms): what was received then was lost
 
 
 @dataclass(frozen=True)
@@ -125,7 +133,8 @@ _PAIRS = """
                              THEN %(after)s + interval '1 microsecond' END) AS lo,
                least(day.at + interval '1 day', %(to)s, chosen.until) AS hi
         FROM unnest(%(days)s::timestamptz[]) AS day(at) CROSS JOIN ({chosen}) AS chosen
-        WHERE day.at > %(after_day)s OR chosen.id >= %(after_id)s
+        WHERE (day.at > %(after_day)s OR chosen.id >= %(after_id)s)
+          AND chosen.id BETWEEN %(first_id)s AND %(last_id)s
         ORDER BY day.at, chosen.id"""
 
 _SELECT = """
@@ -164,8 +173,11 @@ def binary(table: Table) -> tuple[list[str], str]:
     return ["pair.id", *(f"r.{name}" for name in table.columns)], "FORMAT binary"
 
 
-async def page(connection: Connection, table: Table, chosen: Filter, start: Start, at: Positions, limit: int) -> Page:
-    """The next page: at most `limit` rows, of what was stored at the positions `at`."""
+async def page(
+    connection: Connection, table: Table, chosen: Filter, start: Start, at: Positions, limit: int,
+    past: Past | None = None,
+) -> Page:  # fmt: skip
+    """The next page: at most `limit` rows, of what was stored at the positions `at`; `past` is in the archive."""
     n_series = await series.count(connection, chosen.dataset, chosen.sensors, chosen.metrics, chosen.indices)
     if not n_series or (chosen.gaps and not chosen.series):
         return Page(decode(b"", table), None)
@@ -173,12 +185,16 @@ async def page(connection: Connection, table: Table, chosen: Filter, start: Star
     parameters = parameters_of(chosen, start, at)
     parts = [decode(b"", table)]
     wanted, pairs = limit + 1, 0
-    for days in spans(await days_of(connection, table, chosen, start, days_each), days_each):
+    for days in spans(await days_of(connection, table, chosen, start, days_each, past), days_each):
         if pairs and pairs + len(days) * n_series > PAIRS_PER_PAGE:
             return Page(np.concatenate(parts), Key(_LAST_SERIES, days[0] * DAY_MS - 1))
         pairs += len(days) * n_series
-        parts.append(await _read(connection, table, chosen, parameters, days, wanted))
-        wanted -= len(parts[-1])
+        for some, archived in pieces(days, chosen, past):
+            read = _read if not archived or past is None else partial(_read_archived, past)
+            parts.append(await read(connection, table, chosen, parameters, some, wanted))
+            wanted -= len(parts[-1])
+            if wanted <= 0:
+                break
         if wanted <= 0:
             break
     rows = np.concatenate(parts)
@@ -188,13 +204,28 @@ async def page(connection: Connection, table: Table, chosen: Filter, start: Star
     return Page(rows[:limit], Key(int(last["series"]), int(last["start"])))
 
 
+async def of_days(
+    connection: Connection, table: Table, chosen: Filter, start: Start, at: Positions, days: Sequence[int]
+) -> Rows:
+    """All rows of these days, as stored at the positions: for what a page's rows are looked up in."""
+    n_series = await series.count(connection, chosen.dataset, chosen.sensors, chosen.metrics, chosen.indices)
+    parts = [decode(b"", table)]
+    for some in spans(days, days_per_statement(max(1, n_series))):
+        parts.append(await _read(connection, table, chosen, parameters_of(chosen, start, at), some, None))
+    return np.concatenate(parts)
+
+
 def days_per_statement(n_series: int) -> int:
     """How many days of so many series a statement covers."""
     return max(1, min(DAYS_PER_STATEMENT, PAIRS_PER_STATEMENT // n_series))
 
 
-async def days_of(connection: Connection, table: Table, chosen: Filter, start: Start, days_each: int) -> Sequence[int]:
-    """The days left to read, as numbers from 1970-01-01; of a long range only those that have chunks, or gaps."""
+async def days_of(
+    connection: Connection, table: Table, chosen: Filter, start: Start, days_each: int, past: Past | None = None
+) -> Sequence[int]:
+    """The days left to read, as numbers from 1970-01-01; of a long range only those that have chunks, are in the
+    archive, or have gaps.
+    """
     first_ms = start.from_ms if start.after is None else max(start.from_ms, start.after.start_ms)
     if chosen.gaps:
         first_due = min((s.since_ms for s in chosen.series if s.step_s), default=start.to_ms)
@@ -206,6 +237,8 @@ async def days_of(connection: Connection, table: Table, chosen: Filter, start: S
         return days
     bounds = as_datetime(first_ms), as_datetime(start.to_ms - 1)
     stored = await series.chunk_days(connection, table.hypertables, *bounds)
+    if past is not None:
+        stored = sorted({*stored, *past.days})
     if not chosen.gaps:
         return [day for day in stored if day in days]
     due = range(max(first_ms, first_due) // DAY_MS, -(-min(start.to_ms, last_due) // DAY_MS))
@@ -213,12 +246,48 @@ async def days_of(connection: Connection, table: Table, chosen: Filter, start: S
 
 
 async def _read(
-    connection: Connection, table: Table, chosen: Filter, parameters: dict[str, Any], days: Sequence[int], limit: int
+    connection: Connection,
+    table: Table,
+    chosen: Filter,
+    parameters: dict[str, Any],
+    days: Sequence[int],
+    limit: int | None,
 ) -> Rows:
     query = statement(table, chosen, *binary(table))
     bounds = bounds_of(days) | {"limit": limit, "offset": 0}
     async with connection.cursor() as cursor, cursor.copy(query.encode(), parameters | bounds) as copy:
         return decode(b"".join([bytes(part) async for part in copy]), table)
+
+
+async def _read_archived(
+    past: Past,
+    connection: Connection,
+    table: Table,
+    chosen: Filter,
+    parameters: dict[str, Any],
+    days: Sequence[int],
+    limit: int,
+) -> Rows:
+    """The same of a day that is in the archive: some series at a time, until there are enough rows."""
+    first_id = parameters["after_id"] if parameters["after_day"] == as_datetime(days[0] * DAY_MS) else 0
+    found = await series.chosen(connection, chosen.dataset, chosen.sensors, chosen.metrics, with_first=False)
+    names = {key: (sensor, metric) for key, sensor, metric, _ in found if key >= first_id}
+    keys, size, parts = list(names), SERIES_FIRST, [decode(b"", table)]
+    while keys and limit > 0:
+        some, keys = keys[:size], keys[size:]
+        async with past.over(connection, days, {key: names[key] for key in some}):
+            slice_ = {"first_id": some[0], "last_id": some[-1]}
+            parts.append(await _read(connection, table, chosen, parameters | slice_, days, limit))
+        limit -= len(parts[-1])
+        size *= SERIES_GROWTH
+    return np.concatenate(parts)
+
+
+def pieces(days: Sequence[int], chosen: Filter, past: Past | None) -> Iterable[tuple[Sequence[int], bool]]:
+    """The days in statements: those of the database together, each of the archive (True) alone."""
+    if past is None:
+        return [(days, False)]
+    return past.spans(days, chosen.width_s if chosen.width_s and not chosen.gaps else None)
 
 
 def bounds_of(days: Sequence[int]) -> dict[str, Any]:
@@ -282,6 +351,9 @@ def parameters_of(chosen: Filter, start: Start, at: Positions) -> dict[str, Any]
         "steps": [s.step_s for s in chosen.series],
         "first_due": [as_datetime(s.since_ms) for s in chosen.series],
         "last_due": [as_datetime(s.until_ms) for s in chosen.series],
+        "lost_ids": [series for series, _, _ in chosen.lost],
+        "lost_since": [as_datetime(since) for _, since, _ in chosen.lost],
+        "lost_until": [as_datetime(until) for _, _, until in chosen.lost],
         "west": box and box.west,
         "south": box and box.south,
         "east": box and box.east,
@@ -291,6 +363,8 @@ def parameters_of(chosen: Filter, start: Start, at: Positions) -> dict[str, Any]
         "after_day": as_datetime(after.start_ms // DAY_MS * DAY_MS),
         "after_id": after.series,
         "after": as_datetime(after.start_ms),
+        "first_id": 0,
+        "last_id": _LAST_SERIES,
         "stored": _by_part(at.readings),
         "published": _by_part(at.windows),
     }

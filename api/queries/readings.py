@@ -2,6 +2,9 @@
 
 from api.queries.pages import Filter, Table
 
+GAP_NONE, GAP_LOST = -1, -2
+"""`origin` of what is missing: nobody sent it, or it was lost here."""
+
 # Rows are bounded by the positions of the first page. A reading that a later record revised has its older rev in
 # readings_history: the one that stood at that position is served.
 STORED = "{row}.position <= (%(stored)s::bigint[])[{row}.part + 1]"
@@ -62,8 +65,16 @@ IN_SLOT = (
     " AND {row}.start >= %(lowest)s AND {row}.start < %(highest)s"
 )
 
+# What is missing was lost here, if a log lost what was received when it was due.
+LOST = """EXISTS (SELECT FROM unnest(%(lost_ids)s::integer[], %(lost_since)s::timestamptz[],
+                               %(lost_until)s::timestamptz[]) AS lost(id, since, until)
+                  WHERE lost.id = pair.id AND slot.at + {step} * interval '1 second' >= lost.since
+                    AND slot.at + {due} * interval '1 second' < lost.until)"""
+
 _GAPS = f"""
-    SELECT slot.at, pair.step, 'NaN'::float8, 9::smallint, 0, 0, (-1)::smallint, '-infinity'::timestamptz
+    SELECT slot.at, pair.step, 'NaN'::float8, 9::smallint, 0, 0,
+           (CASE WHEN {LOST.format(step="pair.step", due="pair.step")} THEN {GAP_LOST} ELSE {GAP_NONE} END)::smallint,
+           '-infinity'::timestamptz
     FROM {SLOTS.format(step="pair.step")}
     WHERE pair.step > 0
       AND slot.at + pair.step * interval '1 second' <= least(pair.at + interval '1 day', pair.last_due)
@@ -95,4 +106,4 @@ READINGS = Table(
     },
     _branches,
 )  # fmt: skip
-"""Columns as table `readings` has them; a missing value is NaN. A gap has flag 9, rev 0 and origin -1."""
+"""Columns as table `readings` has them; a missing value is NaN. A gap has flag 9, rev 0 and origin -1 or -2."""

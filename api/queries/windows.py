@@ -3,7 +3,7 @@ readings whose period is the width asked for: such a reading is a window itself 
 """
 
 from api.queries.pages import Filter, Table
-from api.queries.readings import IN_DAY, IN_SLOT, SLOTS, STORED
+from api.queries.readings import IN_DAY, IN_SLOT, LOST, SLOTS, STORED
 
 _PUBLISHED = "{row}.out_seq <= (%(published)s::bigint[])[{row}.part + 1]"
 _WIDTH = "{row}.width_s = %(width_s)s"
@@ -76,7 +76,7 @@ _IN_WINDOW = IN_SLOT.format(row="{row}", step="%(width_s)s")
 _GAPS = f"""
     SELECT slot.at, 0, round(%(width_s)s::numeric / pair.step)::integer, 0.0::float8,
            {", ".join(["'NaN'::float8"] * 8)},
-           false, 0, '-infinity'::timestamptz
+           false, CASE WHEN {LOST.format(step="%(width_s)s", due="0")} THEN -1 ELSE 0 END, '-infinity'::timestamptz
     FROM {SLOTS.format(step="%(width_s)s")}
     WHERE pair.step BETWEEN 1 AND %(width_s)s AND slot.at + %(width_s)s * interval '1 second' <= pair.last_due
       AND NOT EXISTS (SELECT FROM readings r WHERE {_IN_WINDOW.format(row="r")} AND {{known_now}})

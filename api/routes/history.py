@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from api import aggregates, columns, formats, history, paging, params, state
 from api.answers import answer, max_age_s
+from api.archive import past
 from api.history import Query
 from api.openapi import OPERATIONS, route
 from api.paging import Positions
@@ -56,7 +57,8 @@ async def _page(request: Request, dataset: str, noun: str) -> Response:
         if asked.cursor is not None and start.after is None:
             await _reached(connection, positions)
         chosen = await history.filter_of(here, connection, query, start, now_ms)
-        page = await pages.page(connection, query.noun.table, chosen, start, positions, limit)
+        async with past.of(connection, here.archive, dataset, start.from_ms, now_ms) as archived:
+            page = await pages.page(connection, query.noun.table, chosen, start, positions, limit, archived)
         batch = await history.batch(here, connection, query, page.rows, shown == "geojson")
     rows = columns.structs(kind, query.columns, batch)
     cursor = page.after and paging.cursor_after(here.cursors, query.digest, start, positions, page.after)

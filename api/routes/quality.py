@@ -1,15 +1,18 @@
 """`GET /v1/{dataset}/quality`: the data-quality report, a row for each series and UTC day."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Request, Response
 
 from api import formats, paging, params, quality, state
 from api.answers import answer, max_age_s
+from api.archive import past
 from api.openapi import OPERATIONS, route
 from api.queries import quality as queries
 from api.queries import series
+from api.queries.quality import HOUR_S
 from api.rows import TESTS, QualityRow, RangeMeta
 from api.state import AppState
 from api.times import DAY_MS, rfc3339
@@ -49,7 +52,8 @@ async def report(request: Request, dataset: str) -> Response:
         known = await series.chosen(connection, dataset, asked.sensor, asked.metric, with_first=True)
         pairs = _pairs(known, from_ms, min(to_ms, now_ms), after)
         page = pairs[: min(limit, PAIRS_PER_PAGE)]
-        rows = await _rows(here, connection, found, page, {(s, m): k for k, s, m, _ in known}, now_ms)
+        async with _with_archive(here, connection, dataset, page, now_ms):
+            rows = await _rows(here, connection, found, page, {(s, m): k for k, s, m, _ in known}, now_ms)
     next_url = None
     if len(pairs) > len(page):
         last = [str(from_ms), str(to_ms), str(page[-1][0]), *page[-1][1:]]
@@ -59,6 +63,26 @@ async def report(request: Request, dataset: str) -> Response:
     meta = RangeMeta(rfc3339(from_ms), rfc3339(to_ms), ORDER, limit, found.licence, found.attribution, TESTS)
     keep_s = max_age_s(to_ms, now_ms)
     return answer(request, QualityRow, rows, meta, format=shown, max_age_s=keep_s, next_url=next_url)
+
+
+@contextlib.asynccontextmanager
+async def _with_archive(
+    here: AppState, connection: series.Connection, dataset: str, page: Sequence[Pair], now_ms: int
+) -> AsyncIterator[None]:
+    """Within the block the readings of the page's days are there, also those that are in the archive alone."""
+    # A detector's day is one of the city's zone, which begins or ends in the UTC day beside it.
+    days = range(page[0][0] // DAY_MS - 1, page[-1][0] // DAY_MS + 2) if page else range(0)
+    since_ms = days[0] * DAY_MS if page else now_ms
+    async with past.of(connection, here.archive, dataset, since_ms, now_ms) as archived:
+        moved = archived.among(days) if archived else []
+        if archived is None or not moved:
+            yield
+            return
+        hours = any(HOUR_S in archived.days[day].periods for day in moved)  # neighbours are compared by them
+        sensors = () if hours else sorted({sensor for _, sensor, _ in page})
+        found = await series.chosen(connection, dataset, sensors, (), with_first=False)
+        async with archived.over(connection, days, {key: (sensor, metric) for key, sensor, metric, _ in found}):
+            yield
 
 
 def _pairs(

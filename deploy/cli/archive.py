@@ -7,10 +7,13 @@ from typing import Annotated
 
 import typer
 
+from api.archive import move
 from api.archive.job import Wanted
 from api.archive.main import once
+from api.archive.store import Store
+from api.queries.pool import connect
 from schemas.errors import SettingsError
-from schemas.settings import load
+from schemas.settings import Settings, load
 
 _EPOCH = date(1970, 1, 1)
 
@@ -18,12 +21,24 @@ _EPOCH = date(1970, 1, 1)
 def archive(
     dataset: Annotated[list[str], typer.Option("--dataset", "-d", help="Only this dataset; repeat it.")] = [],  # noqa: B006
     day: Annotated[str, typer.Option(help="Only this UTC day, such as 2026-11-20.")] = "",
+    bring_back: Annotated[
+        bool,
+        typer.Option("--bring-back", help="Put the day's readings into the database again, where they had left it."),
+    ] = False,
 ) -> None:
     """Write the days that are closed and not in the archive yet, and again those that late data changed.
 
     The running stack does the same by itself, every CITYFEED_ARCHIVE_EVERY_S. Files go to CITYFEED_ARCHIVE_URL: a
     folder, or s3://bucket/path (with s3fs installed) and whatever else fsspec knows. Nothing that is there is changed:
     a changed day gets a new revision.
+
+    With CITYFEED_DATABASE_KEEP_DAYS the running stack also takes old days out of the database, when their files are
+    verified; history reads them from there. To import or correct readings of such a day, bring it back first.
+
+    \b
+    Examples:
+      cityfeed archive -d traffic --day 2026-11-20
+      cityfeed archive -d traffic --day 2025-03-01 --bring-back
     """
     settings = load(os.environ)
     first, end = 0, 1 << 20
@@ -33,5 +48,16 @@ def archive(
         except ValueError:
             raise SettingsError(f"--day {day}: it takes a day such as 2026-11-20") from None
         end = first + 1
+    if bring_back:
+        if not day or len(dataset) != 1:
+            raise SettingsError("--bring-back: it takes one --dataset and one --day")
+        rows = asyncio.run(_bring_back(settings, dataset[0], first))
+        print(f"{dataset[0]} {day}: {rows:,} readings are in the database again")
+        return
     lines = asyncio.run(once(settings, Wanted(tuple(dataset), first, end)))
     print("\n".join(lines) or "nothing is new: every closed day is in the archive as it is stored")
+
+
+async def _bring_back(settings: Settings, dataset: str, day: int) -> int:
+    async with connect(settings, "cityfeed archive") as connection:
+        return await move.bring_back(connection, Store(settings), dataset, day)

@@ -15,7 +15,7 @@ from deploy.imports.journal import Journal
 from deploy.imports.mapping import EXPORTED, Mapping, parse_mapping
 from deploy.imports.raw import raw_writer, read_registry
 from deploy.imports.source import Source
-from deploy.imports.stored import wait_until_stored
+from deploy.imports.stored import archived_days, wait_until_stored
 from schemas.city import City, read_city
 from schemas.errors import CityfeedError
 from schemas.registry import Registry, fold
@@ -113,7 +113,7 @@ async def _run(
             await asyncio.to_thread(runner.check, source, mapping, converter, journal, _now_ms, told)
             return
         registry = await read_registry(settings, city.datasets)
-        converter = Converter(mapping, dataset, registry, future_ms)
+        converter = Converter(mapping, dataset, registry, future_ms, await archived_days(settings, dataset))
         async with raw_writer(settings) as writer:
             await runner.run(source, mapping, converter, journal, writer, _now_ms, told)
         if wait:

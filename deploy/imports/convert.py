@@ -1,6 +1,6 @@
 """Rows of text to readings. Pure: a chunk, a mapping and the time of receipt in; readings and refused rows out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ REASONS = {
     "time_of_a_clock_change": "on the day on which clocks are set, this local time stands twice or not at all",
     "clock_future": "further ahead of now than CITYFEED_FUTURE_TOLERANCE_S",
     "clock_past": "before 1970",
+    "archived": "the day's readings are in the archive alone; `cityfeed archive --bring-back` puts them back first",
     "sensor": "not an id that a sensor can have",
     "value": "not a number",
     "unit": "no conversion from this unit",
@@ -32,6 +33,7 @@ REASONS = {
 }
 """Why a row or a value of it is refused."""
 
+_DAY_MS = 86_400_000
 _MISSING_MS = np.iinfo(np.int64).min
 
 
@@ -49,13 +51,18 @@ class Converted:
 
 
 class Converter:
-    """Converts the chunks of one file into readings of `dataset`; `now_ms` is an argument of each call."""
+    """Converts the chunks of one file into readings of `dataset`; `now_ms` is an argument of each call. `archived` are
+    the UTC days, from 1970-01-01, that the database does not have: windows could not be made of them.
+    """
 
-    def __init__(self, mapping: Mapping, dataset: str, registry: Registry, future_ms: int) -> None:
+    def __init__(
+        self, mapping: Mapping, dataset: str, registry: Registry, future_ms: int, archived: Iterable[int] = ()
+    ) -> None:
         self._mapping = mapping
         self._dataset = dataset
         self._registry = registry
         self._future_ms = future_ms
+        self._archived = np.array(sorted(archived), np.int64)
 
     def convert(self, chunk: Chunk, now_ms: int) -> Converted:
         """The readings of a chunk, with `received` now and origin import."""
@@ -68,13 +75,15 @@ class Converter:
         parts = [self._values(job, values, sensors, sensor, stamp_ms, rev) for values in self._mapping.values]
         table = np.concatenate(parts) if parts else np.zeros(0, _PART)
         table = table[np.argsort(table["row"], kind="stable")]
-        late = table["start"] > now_ms + self._future_ms
-        early = table["start"] < 0
-        for row in table["row"][late].tolist():
-            job.refuse(row, "clock_future", f"it is {chunk.columns[self._mapping.time.columns[0]][row]!r}")
-        for row in table["row"][early].tolist():
-            job.refuse(row, "clock_past", f"it is {chunk.columns[self._mapping.time.columns[0]][row]!r}")
-        table = table[~late & ~early]
+        wrong = {
+            "clock_future": table["start"] > now_ms + self._future_ms,
+            "clock_past": table["start"] < 0,
+            "archived": np.isin(table["start"] // _DAY_MS, self._archived),
+        }
+        for reason, at in wrong.items():
+            for row in table["row"][at].tolist():
+                job.refuse(row, reason, f"it is {chunk.columns[self._mapping.time.columns[0]][row]!r}")
+        table = table[~np.logical_or.reduce(list(wrong.values()))]
         made = self._readings(job, table, sensors, now_ms) if len(table) else EMPTY
         refused = sorted([*chunk.refused, *job.refused], key=lambda r: r.row)
         return Converted(made, refused, int(job.left_out.sum()), job.empty, table["row"].copy())

@@ -1,4 +1,4 @@
-"""Whether what was sent is in the tables yet: positions and dirty marks, as the processors keep them."""
+"""What the tables say: whether what was sent is stored yet, and which days are not there any more."""
 
 import asyncio
 from collections.abc import Callable
@@ -35,6 +35,24 @@ async def wait_until_stored(settings: Settings, last: dict[int, int], told: Call
         raise CityfeedError(
             f"all is in Kafka, but the database does not tell whether it is stored yet: {str(e).strip()}"
         ) from e
+
+
+async def archived_days(settings: Settings, dataset: str) -> set[int]:
+    """The dataset's UTC days, from 1970-01-01, whose readings are in the archive alone; none where the tables are not
+    made yet. Raises `CityfeedError` where the database is not there.
+    """
+    try:
+        conn = await psycopg.AsyncConnection.connect(str(settings.database_url), autocommit=True, connect_timeout=5)
+        async with conn:
+            table = sql.Identifier(settings.database_schema, "moved_days")
+            query = sql.SQL("SELECT day FROM {} WHERE dataset = %s AND back IS NULL").format(table)
+            return {day for (day,) in await (await conn.execute(query, (dataset,))).fetchall()}
+    except psycopg.errors.UndefinedTable:
+        return set()
+    except psycopg.Error as e:
+        if not settings.database_keep_days:
+            return set()  # nothing is moved here: Kafka takes what is imported, also while the database is away
+        raise CityfeedError(f"the database does not tell which days are in the archive: {str(e).strip()}") from e
 
 
 async def _now(conn: psycopg.AsyncConnection[Any]) -> tuple[dict[int, int], int]:

@@ -14,7 +14,9 @@ _LOCK_TIMEOUT_S = 2
 
 @dataclass(frozen=True, slots=True)
 class LogGap:
-    """A row of `log_gaps`: records of a topic from `first_lost` up to `next_offset` are lost, or a new log began."""
+    """A row of `log_gaps`: records of a topic from `first_lost` up to `next_offset` are lost, or a new log began.
+    `until_ms` is the log time of the first record after it, None where there is none yet.
+    """
 
     topic: str
     part: int
@@ -22,6 +24,7 @@ class LogGap:
     first_lost: int
     next_offset: int
     reason: str
+    until_ms: int | None = None
 
 
 class OwnershipTables(Database):
@@ -87,10 +90,16 @@ class OwnershipTables(Database):
         )
 
     async def put_log_gaps(self, gaps: Sequence[LogGap]) -> None:
-        """Keep what logs lost; in the transaction that goes on after it."""
+        """Keep what logs lost; in the transaction that goes on after it, before it moves the positions: lost is what
+        was received since the last one stored.
+        """
         for gap in gaps:
             await self._conn.execute(
-                "INSERT INTO log_gaps (topic, part, log_epoch, first_lost, next_offset, reason)"
-                " VALUES (%s, %s, %s, %s, %s, %s)",
-                [gap.topic, gap.part, gap.log_epoch, gap.first_lost, gap.next_offset, gap.reason],
-            )
+                "INSERT INTO log_gaps (topic, part, log_epoch, first_lost, next_offset, reason, since, until)"
+                " VALUES (%s, %s, %s, %s, %s, %s, (SELECT to_timestamp(tick / 1000.0) FROM positions WHERE part = %s"
+                " AND tick > 0), to_timestamp(%s::bigint / 1000.0))",
+                [
+                    gap.topic, gap.part, gap.log_epoch, gap.first_lost, gap.next_offset, gap.reason, gap.part,
+                    gap.until_ms,
+                ],
+            )  # fmt: skip

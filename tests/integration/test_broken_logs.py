@@ -91,6 +91,13 @@ class Log:
         self._run(ask)
         return found[0]
 
+    def lost_between(self) -> list[tuple[Any, ...]]:
+        """Minutes since T0: what was received from when to when each gap lost; these records have no ticks."""
+        minutes = f"((extract(epoch FROM {{}}) * 1000 - {T0}) / {MINUTE})::integer"
+        return self.stack.query(
+            f"SELECT {minutes.format('since')}, {minutes.format('until')} FROM log_gaps ORDER BY id"
+        )
+
     def gaps(self) -> list[tuple[Any, ...]]:
         return self.stack.query("SELECT topic, reason, log_epoch, first_lost, next_offset FROM log_gaps ORDER BY id")
 
@@ -228,6 +235,7 @@ def test_records_that_retention_took_before_they_were_read(log: Log) -> None:
     log.restart(cut)
     log.wait_stored(40)
     assert log.gaps() == [("readings.raw", "retention", 0, 30, 40)]
+    assert log.lost_between() == [(None, 41)], "minute 40 was received when it was over"
     (before, after) = [wire.decode(record.value) for record in log.stack.records("readings.clean")][29:31]
     assert (after.prev_raw, after.raw, after.gap) == (before.raw, 40, "retention")
 
@@ -240,6 +248,7 @@ def test_clean_records_that_retention_took_before_they_were_stored(log: Log) -> 
     log.stack.start("windows")
     log.wait_stored(35)
     assert log.gaps() == [("readings.clean", "retention", 0, 30, 45)]
+    assert log.lost_between() == [(None, 46)]
     log.append(5)
     log.wait_stored(40)
 
