@@ -91,7 +91,8 @@ def correct(rule: Rule, measured: Array, humidity: Array, channels: tuple[Array,
 
 def channels_agree(a: Array, b: Array) -> Array:
     """Whether two channels (n) of a sensor agree: not where they differ by 5 ug/m3 and more AND by 70 % of their mean
-    and more (EPA's cleaning of the Fire and Smoke Map, after Barkjohn 2021, section 2.2.4). Not where one is missing.
+    and more. Not where one is missing. Both limits together are the way of Barkjohn 2021, section 2.2.4, which has 61 %
+    (two standard deviations) for daily means; 70 % is the Fire and Smoke Map's for hours, from memory, not seen.
     """
     apart = np.abs(a - b)
     disagree = (apart >= CHANNELS_APART_UGM3) & (apart >= CHANNELS_APART_SHARE * np.abs(a + b) / 2)

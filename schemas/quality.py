@@ -74,7 +74,7 @@ class Clock(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     """Suspect where a reading begins more than `ahead_s` after its receipt, or ended more than `behind_s` before it."""
 
     ahead_s: Annotated[int, msgspec.Meta(ge=0, le=300)] | None = None
-    behind_s: RuleS | None = None
+    behind_s: Annotated[int, msgspec.Meta(gt=0, le=366 * 86_400)] | None = None
 
 
 class Neighbours(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -19,7 +19,9 @@ FREE_FLOW_DAYS = 28
 FREE_FLOW_LEAST = 24
 """So many off-peak hours must be there to learn from; else the speed limit stands."""
 OFF_PEAK = {"weekdays": ((9, 16), (19, 22)), "weekends": ((6, 22),)}
-"""FHWA's off-peak hours [from, to), by the city's clocks."""
+"""Off-peak hours [from, to), by the city's clocks, as FHWA's Urban Congestion Report has them: from memory, its page
+could not be read to that line. Peaks are 06:00 to 09:00 and 16:00 to 19:00 there (read).
+"""
 
 CONGESTED_BELOW, FREE_FROM = 0.85, 0.95
 """Shares of the free-flow speed around FHWA's 0.90: congestion begins below the first and ends at the second, so that a

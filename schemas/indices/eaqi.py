@@ -2,7 +2,8 @@
 
 Source: European Environment Agency, "European Air Quality Index", about the index (airindex.eea.europa.eu): upper
 bounds of Good to Very poor, above them Extremely poor. Gases are turned into ug/m3 at 20 Cel, as EU law asks
-(Directive 2008/50/EC, annex VI). The overall band is the worst pollutant's.
+(Directive 2008/50/EC, annex VI). The overall band is the worst pollutant's. The colours are those of EEA's map, as
+several public programs give them alike; EEA's own page does not print them.
 """
 
 from typing import Any

@@ -185,7 +185,7 @@ def test_city_with_mistakes() -> None:
         "city.toml:4": "bbox must be",
         "city.toml:5": "no conversion from 'Cel' to ug/m3 for pm25",
         "datasets/traffic.toml:28": "metrics.speed: fail must be [low, high]",
-        "datasets/traffic.toml:37": "metrics.volume: no conversion from 'cars'",
+        "datasets/traffic.toml:38": "metrics.volume: no conversion from 'cars'",
         "datasets/bikes.toml:1": "not TOML",
         "datasets/noise.toml:1": "call the file traffic.toml",
         "datasets/noise.toml:14": "lateness_s must not be negative",
