@@ -22,7 +22,7 @@ def judge(steps: Steps) -> Verdict:
     """The readings that end an attenuated period."""
     p = steps.parameters
     size = p["attenuated_n"]
-    rows = np.flatnonzero((size > 0) & np.isfinite(steps.value) & ~(_moved(steps, size) & p["evaluated"]))
+    rows = np.flatnonzero((size > 0) & np.isfinite(steps.value) & ~(_moved(steps) & p["evaluated"]))
     rows = rows[~(_lively(steps, rows) & p["evaluated"][rows])]  # what surely passes, and is judged by others
     if not len(rows):
         return Verdict({})
@@ -50,18 +50,17 @@ def _deviation(value: Array, inside: Array) -> tuple[Array, Array]:
     return count, np.sqrt(np.add.reduce(squares, axis=0) / some)
 
 
-def _moved(steps: Steps, size: Array) -> Array:
+def _moved(steps: Steps) -> Array:
     """As `_lively`, from the reading and the one before it alone: that shows most of them."""
     p = steps.parameters
     inside = steps.previous_start > steps.start - p["attenuated_ms"]
-    squares = (steps.value - steps.previous) ** 2 / 2
-    limit = np.maximum(p["attenuated_suspect"], p["attenuated_fail"])
-    return np.asarray(inside & (squares > limit**2 * size * 1.000001))
+    moved = steps.value - steps.previous
+    return np.asarray(inside & (moved * moved > 2 * p["attenuated_squares"]))
 
 
 def _lively(steps: Steps, rows: Array) -> Array:
     """Where a few values of the period alone show a deviation above both limits: the squares of a part, from its own
-    mean, are at most those of the whole. A little is left for rounding.
+    mean, are at most those of the whole (`attenuated_squares`).
     """
     p = steps.parameters.take(rows)
     size = p["attenuated_n"]
@@ -70,6 +69,5 @@ def _lively(steps: Steps, rows: Array) -> Array:
     inside = (start > steps.start[rows] - p["attenuated_ms"]) & np.isfinite(value)
     inside[1:] &= lag[1:] > lag[:-1]
     count, deviation = _deviation(value, inside)
-    limit = np.maximum(p["attenuated_suspect"], p["attenuated_fail"])
-    lively: Array = deviation**2 * count > limit**2 * size * 1.000001
+    lively: Array = deviation**2 * count > p["attenuated_squares"]
     return lively

@@ -26,6 +26,7 @@ PARAMETERS = np.dtype(
         ("flat_tolerance", "f8"), ("flat_suspect_n", "i4"), ("flat_fail_n", "i4"),  # readings back; 0: not set
         ("attenuated_ms", "i8"), ("attenuated_n", "i4"), ("attenuated_min_obs", "i4"),
         ("attenuated_suspect", "f8"), ("attenuated_fail", "f8"),
+        ("attenuated_squares", "f8"),  # a sum of squares above this is above both limits, also rounded
         ("gap_suspect_ms", "i8"), ("gap_fail_ms", "i8"),
         ("keep", "i4"),  # readings to remember of the series
     ]
@@ -70,6 +71,7 @@ def parameters(
         for seconds in ((gap.suspect_s, gap.fail_s) if gap else (None, None))
     )
     row["attenuated_suspect"] = row["attenuated_fail"] = -np.inf
+    row["attenuated_squares"] = np.inf
     keep = LEAST_KEPT
     if flat is not None and span_s:
         steps = flat_line_steps(flat.suspect_s, span_s), flat_line_steps(flat.fail_s, span_s)
@@ -82,6 +84,7 @@ def parameters(
         row["attenuated_min_obs"] = attenuated.min_obs
         row["attenuated_suspect"] = -np.inf if attenuated.suspect is None else attenuated.suspect
         row["attenuated_fail"] = -np.inf if attenuated.fail is None else attenuated.fail
+        row["attenuated_squares"] = max(attenuated.suspect or 0, attenuated.fail or 0) ** 2 * n * 1.000001
         keep = max(keep, n)
     row["keep"] = keep
     return row
