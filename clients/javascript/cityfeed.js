@@ -194,6 +194,8 @@ export class CityFeed {
     this.watcher = undefined;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.timer = undefined;
+    this.online = () => this.hurry();
+    globalThis.addEventListener?.('online', this.online); // a browser says when its network is back
     this.connect();
   }
 
@@ -230,7 +232,7 @@ export class CityFeed {
     this.tell({ type: 'state', state: 'closed', detail: '', wait_ms: 0, code: null, rows: [] });
   }
 
-  /** Do not wait any longer for the next try: the network is back, or somebody looks at the page again. */
+  /** Do not wait any longer for the next try: somebody looks at the page again. */
   hurry() {
     if (this.timer !== undefined && !this.closed) this.connect();
   }
@@ -315,6 +317,7 @@ export class CityFeed {
     this.closed = true;
     clearTimeout(this.timer);
     clearTimeout(this.watcher);
+    globalThis.removeEventListener?.('online', this.online);
     this.forget();
     this.socket?.close();
     this.socket = null;

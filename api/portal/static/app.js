@@ -245,7 +245,6 @@ async function start() {
   await retried(readRegistry);
   fillChooser();
   feed = new CityFeed(location.origin, { client: 'portal', listener: hear });
-  addEventListener('online', () => feed.hurry());
   document.addEventListener('visibilitychange', () => document.visibilityState === 'visible' && feed.hurry());
   const [dataset, metric, sensor] = decodeURIComponent(location.hash.slice(1)).split('/');
   const wanted = page.choices.find((c) => c.dataset === dataset && c.metric === metric);
