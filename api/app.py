@@ -42,6 +42,13 @@ EXPOSED = (
 )  # fmt: skip
 
 
+EVERY_ROUTER = (
+    api.live.routes.router, api.live.events.router, api.live.asyncapi.router,  # /v1/sse is no dataset: before those
+    *ROUTERS, api.sensorthings.routes.router, docs.router, api.portal.router,
+)  # fmt: skip
+"""In the order in which they are asked: the first route that has the path answers."""
+
+
 def make_app(settings: Settings, now_ms: Callable[[], int] = wall_clock_ms) -> FastAPI:
     """The application; its lifespan opens the pool and starts the tail, and waits for neither.
 
@@ -67,8 +74,7 @@ def make_app(settings: Settings, now_ms: Callable[[], int] = wall_clock_ms) -> F
     app.state.sensorthings = Reader(pool, city.datasets, cursors, settings.page_limit_max)
     app.state.tail = Tail(settings, known, latest, hub)
     problems.install(app)
-    live = (api.live.routes.router, api.live.events.router, api.live.asyncapi.router)
-    for router in (*ROUTERS, *live, api.sensorthings.routes.router, docs.router, api.portal.router):
+    for router in EVERY_ROUTER:
         app.include_router(router)
     app.mount(docs.FILES_AT, docs.files)
     app.openapi = openapi.cached(app, settings)  # type: ignore[method-assign]

@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from starlette.routing import Match
 
+from api.app import EVERY_ROUTER
 from tests.api.city import NOW_MS, app_without_servers, client_of, hear, heard
 
 GETS = ["/health", "/v1/datasets", "/v1/traffic", "/v1/traffic/sensors", "/v1/traffic/latest", "/openapi.json", "/docs"]
@@ -35,6 +38,25 @@ async def test_head_is_get_without_a_body(app: FastAPI, path: str) -> None:
     for answer in (head, got):
         answer.headers.pop("ratelimit", None)  # each request is counted
     assert dict(head.headers) == dict(got.headers)
+
+
+def test_no_route_is_hidden_by_one_before_it() -> None:
+    """A path with a name in it, such as /v1/{dataset}, takes those that come after it."""
+    routes = [route for router in EVERY_ROUTER for route in router.routes if isinstance(route, APIRoute)]
+    assert len(routes) > 40
+    for route in routes:
+        path = re.sub(r"\{[^}]*\}", "x", route.path)
+        for method in route.methods or ():
+            scope: dict[str, Any] = {"type": "http", "path": path, "method": method, "root_path": "", "headers": []}
+            first = next(other for other in routes if other.matches(scope)[0] is Match.FULL)
+            assert first is route, f"{method} {route.path} is answered by {first.path}"
+
+
+async def test_live_ways_in_that_are_no_websockets_are_there(app: FastAPI) -> None:
+    answer = await get(app, "/v1/poll?topic=readings&mode=all")
+    assert answer.status_code == 200 and answer.json()["frames"][0]["type"] == "snapshot"
+    refused = await get(app, "/v1/sse?topic=events")
+    assert refused.status_code == 400 and "readings, windows, index" in refused.text
 
 
 async def test_a_head_that_is_refused_says_so(app: FastAPI) -> None:
