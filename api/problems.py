@@ -35,6 +35,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "not-found": (404, "There is nothing at this address."),
     "method-not-allowed": (405, "This address is read-only: GET, HEAD and OPTIONS."),
     "not-acceptable": (406, "None of the media types in Accept can be written here."),
+    "upgrade-required": (426, "This address is a websocket; `remedy` says what there is for plain HTTP."),
     "too-many-connections": (429, "One more live connection than an address, or this process, may have."),
     "not-implemented": (501, "An option of OData that SensorThings does not ask for."),
     "bad-byte-range": (416, "The byte range is not in the file; `remedy` shows what is."),

@@ -17,6 +17,8 @@ from api.live.connection import Connection
 from api.live.messages import SUBPROTOCOL, VERSION, Close, Limits, Welcome
 from api.live.protocol import Session
 from api.live.serve import EXTENSION, TransportLink
+from api.problems import render
+from schemas.errors import RequestError
 from schemas.settings import Settings
 
 router = APIRouter()
@@ -33,6 +35,16 @@ async def schema() -> Response:
     schemas = message_schemas("#/$defs/{name}")
     body = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$defs": schemas}
     return Response(msgspec.json.encode(body), media_type="application/schema+json")
+
+
+@router.get("/v1/live", include_in_schema=False)
+async def not_a_websocket() -> Response:
+    """Who opens the address in a browser is told what it is."""
+    error = RequestError(
+        426, "upgrade-required", "This is a websocket", f"/v1/live is a websocket that speaks {SUBPROTOCOL}.",
+        remedy="Without websockets: /v1/sse, or /v1/poll. /asyncapi.json describes all three.",
+    )  # fmt: skip
+    return render(error, {"upgrade": "websocket"})
 
 
 @router.websocket("/v1/live")

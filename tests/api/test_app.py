@@ -57,6 +57,8 @@ async def test_live_ways_in_that_are_no_websockets_are_there(app: FastAPI) -> No
     assert answer.status_code == 200 and answer.json()["frames"][0]["type"] == "snapshot"
     refused = await get(app, "/v1/sse?topic=events")
     assert refused.status_code == 400 and "readings, windows, index" in refused.text
+    plain = await get(app, "/v1/live")
+    assert (plain.status_code, plain.headers["upgrade"]) == (426, "websocket") and "/v1/sse" in plain.json()["remedy"]
 
 
 async def test_a_head_that_is_refused_says_so(app: FastAPI) -> None:
