@@ -34,20 +34,17 @@ def answer(
     is when the newest of the rows came.
     """
     writer = FORMATS[format]
-    body = writer.write(kind, rows, next_url, meta)
-    shown = body if same is None else _packer.encode([format, next_url is None, kind.__struct_encode_fields__, same])
-    headers = {
-        "etag": f'W/"{hashlib.blake2b(shown, digest_size=9).hexdigest()}"',
-        "cache-control": f"public, max-age={max_age_s}",
-        "vary": "Accept",
-    }
+    headers = {"cache-control": f"public, max-age={max_age_s}", "vary": "Accept"}
     if modified_ms is not None:
         headers["last-modified"] = http_date(modified_ms)
     if next_url is not None:
         headers["link"] = f'<{next_url}>; rel="next"'
+    body = b"" if same is not None else writer.write(kind, rows, next_url, meta)
+    shown = body if same is None else _packer.encode([format, next_url is None, kind.__struct_encode_fields__, same])
+    headers["etag"] = f'W/"{hashlib.blake2b(shown, digest_size=9).hexdigest()}"'
     if unchanged(request, headers["etag"], modified_ms):
         return Response(status_code=304, headers=headers)
-    return Response(body, headers=headers, media_type=writer.media_type)
+    return Response(body or writer.write(kind, rows, next_url, meta), headers=headers, media_type=writer.media_type)
 
 
 def max_age_s(to_ms: int, now_ms: int) -> int:

@@ -46,6 +46,12 @@ class Batch:
     def __len__(self) -> int:
         return len(self.rows if self.made is None else self.made)
 
+    @property
+    def content(self) -> list[Any]:
+        """What its rows are made of: equal for equal rows, and sooner there than they."""
+        place = b"" if self.place is None else self.place.tobytes()
+        return [self.rows.tobytes(), sorted(self.names.items()), place]
+
     @cached_property
     def _series(self) -> tuple[list[int], Array]:
         keys, codes = np.unique(self.rows["series"], return_inverse=True)

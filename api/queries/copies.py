@@ -11,10 +11,11 @@ from typing import Any
 import psycopg
 from psycopg import pq
 
-from api.queries.pages import SIGNATURE, TRAILER
-
 Connection = psycopg.AsyncConnection[Any]
 
+SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+TRAILER = b"\xff\xff"
+"""Before and after the rows of a binary COPY."""
 PIECE_BYTES = 128 * 1024
 _GATHER_S = 0.002  # so that a look at the socket finds more than the 8 KB that PostgreSQL sends at a time
 
@@ -39,7 +40,13 @@ async def binary(connection: Connection, query: str, parameters: Mapping[str, An
             yield last
 
 
-async def _pieces(connection: Connection) -> AsyncGenerator[tuple[bytes, int]]:
+async def whole(connection: Connection, query: str, parameters: Mapping[str, Any]) -> bytes:
+    """All of a binary COPY of no more rows than a page has."""
+    async with connection.cursor() as cursor, cursor.copy(query.encode(), parameters):
+        return b"".join([piece async for piece, _ in _pieces(connection, gather_s=0.0)])
+
+
+async def _pieces(connection: Connection, gather_s: float = _GATHER_S) -> AsyncGenerator[tuple[bytes, int]]:
     """What the server sends, many messages at a time, and how many; the first ones as soon as they are there."""
     copied = connection.pgconn
     take = copied.get_copy_data
@@ -63,8 +70,8 @@ async def _pieces(connection: Connection) -> AsyncGenerator[tuple[bytes, int]]:
                 yield bytes(piece), n
                 piece, n, first = bytearray(), 0, False
             await _readable(copied.socket)
-            if not first:
-                await asyncio.sleep(_GATHER_S)
+            if not first and gather_s:
+                await asyncio.sleep(gather_s)
             copied.consume_input()
     if piece:
         yield bytes(piece), n

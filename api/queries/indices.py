@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from api.paging import Positions, Start
-from api.queries import pages
+from api.queries import copies, pages
 from api.queries.pages import Connection, Filter, Rows, Table, decode
 from api.queries.readings import IN_DAY
 from api.times import DAY_MS
@@ -65,6 +65,7 @@ INDICES = Table(
         "beyond": "?", "origin": ">i2", "rev": ">i4", "published": "M",
     },
     _branches,
+    lambda chosen: 24,
 )  # fmt: skip
 """Columns as table `indices` has them; NaN is null."""
 
@@ -103,8 +104,7 @@ async def chosen(connection: Connection, wanted: Filter) -> list[tuple[int, str,
 
 async def newest(connection: Connection, chosen: Filter) -> Rows:
     """The newest row of each series, in the order of sensor, index and metric."""
-    async with connection.cursor() as cursor, cursor.copy(_NEWEST.encode(), _parameters(chosen)) as copy:
-        return decode(b"".join([bytes(part) async for part in copy]), INDICES)
+    return decode(await copies.whole(connection, _NEWEST, _parameters(chosen)), INDICES)
 
 
 async def beside(

@@ -5,8 +5,8 @@ one index and costs the same at any depth. A statement covers as many days as ke
 sorted first and their rows merged in, so that it ends when the page is full.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -18,7 +18,8 @@ import psycopg
 from api.archive.past import Past
 from api.paging import Key, Positions, Start
 from api.places import Bbox
-from api.queries import series
+from api.queries import copies, series
+from api.queries.copies import SIGNATURE, TRAILER
 from api.times import DAY_MS, FIRST_MS, LAST_MS, as_datetime, rfc3339
 
 Connection = psycopg.AsyncConnection[Any]
@@ -28,13 +29,13 @@ PAIRS_PER_STATEMENT = 4096
 SERIES_FIRST, SERIES_GROWTH = (
     16,
     4,
-)  # series of an archived day that a page takes at first, and how many times more then
+)  # series of an archived day that a page takes, and how many times more then
 DAYS_PER_STATEMENT = 32  # planning and chunk exclusion grow with the square of the chunks: fastest, measured
+DAYS_OF_ONE_SERIES = 366  # of those that are read as one; a chunk has seven
+FEW_DAYS = 7  # whose chunks are so few that all branches cost little
 PAIRS_PER_PAGE = 50_000  # work of a page that finds little: it is then short, or empty, and has a `next`
 _LAST_SERIES = 2**31 - 1
 _2000_MS = 946_684_800_000  # 2000-01-01, from which PostgreSQL counts
-SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-TRAILER = b"\xff\xff"
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,15 @@ class Filter:
 class Table:
     """History of a kind. `branches` gives the SQL of one series' rows of a day, in columns as `columns` says: name and
     NumPy type (`M` for timestamptz); none may be null. The first is `start`. `hypertables` are those it reads.
+    `per_day` is how many rows a series has in a day, or about so many. Where `first_branches` give exactly so many, the
+    others would give nothing, and are not asked.
     """
 
     hypertables: tuple[str, ...]
     columns: dict[str, str]
     branches: Callable[[Filter], str]
+    per_day: Callable[[Filter], int] = lambda chosen: 288  # of five minutes, as most are
+    first_branches: Callable[[Filter], str] | None = None
 
 
 @dataclass(frozen=True)
@@ -131,7 +136,7 @@ _PAIRS = """
                greatest(day.at, %(from_)s, chosen.since,
                         CASE WHEN day.at = %(after_day)s AND chosen.id = %(after_id)s
                              THEN %(after)s + interval '1 microsecond' END) AS lo,
-               least(day.at + interval '1 day', %(to)s, chosen.until) AS hi
+               least(day.at + %(span)s, %(to)s, chosen.until) AS hi
         FROM unnest(%(days)s::timestamptz[]) AS day(at) CROSS JOIN ({chosen}) AS chosen
         WHERE (day.at > %(after_day)s OR chosen.id >= %(after_id)s)
           AND chosen.id BETWEEN %(first_id)s AND %(last_id)s
@@ -181,16 +186,15 @@ async def page(
     n_series = await series.count(connection, chosen.dataset, chosen.sensors, chosen.metrics, chosen.indices)
     if not n_series or (chosen.gaps and not chosen.series):
         return Page(decode(b"", table), None)
-    days_each = days_per_statement(n_series)
     parameters = parameters_of(chosen, start, at)
     parts = [decode(b"", table)]
     wanted, pairs = limit + 1, 0
-    for days in spans(await days_of(connection, table, chosen, start, days_each, past), days_each):
+    async for days in _growing(connection, table, chosen, start, n_series, wanted, past):
         if pairs and pairs + len(days) * n_series > PAIRS_PER_PAGE:
             return Page(np.concatenate(parts), Key(_LAST_SERIES, days[0] * DAY_MS - 1))
         pairs += len(days) * n_series
         for some, archived in pieces(days, chosen, past):
-            read = _read if not archived or past is None else partial(_read_archived, past)
+            read = partial(_read_archived, past) if archived and past is not None else partial(_read_stretch, n_series)
             parts.append(await read(connection, table, chosen, parameters, some, wanted))
             wanted -= len(parts[-1])
             if wanted <= 0:
@@ -202,6 +206,22 @@ async def page(
         return Page(rows, None)
     last = rows[limit - 1]
     return Page(rows[:limit], Key(int(last["series"]), int(last["start"])))
+
+
+async def _growing(
+    connection: Connection, table: Table, chosen: Filter, start: Start, n_series: int, wanted: int, past: Past | None
+) -> AsyncIterator[Sequence[int]]:
+    """Days in statements: so few that they may just fill the page, for most pages end there; then more and more."""
+    most = DAYS_OF_ONE_SERIES if n_series == 1 and _first(table, chosen) else days_per_statement(n_series)
+    each = max(1, min(most, -(-wanted // (table.per_day(chosen) * n_series))))
+    first_ms = start.from_ms if start.after is None else max(start.from_ms, start.after.start_ms)
+    head = range(first_ms // DAY_MS, -(-start.to_ms // DAY_MS))[:each]
+    yield head
+    rest = [day for day in await days_of(connection, table, chosen, start, most, past) if day > head[-1]]
+    while rest:
+        each = min(most, each * 4)
+        yield rest[:each]
+        rest = rest[each:]
 
 
 async def of_days(
@@ -253,10 +273,46 @@ async def _read(
     days: Sequence[int],
     limit: int | None,
 ) -> Rows:
-    query = statement(table, chosen, *binary(table))
     bounds = bounds_of(days) | {"limit": limit, "offset": 0}
-    async with connection.cursor() as cursor, cursor.copy(query.encode(), parameters | bounds) as copy:
-        return decode(b"".join([bytes(part) async for part in copy]), table)
+    query = statement(table, chosen, *binary(table))
+    return decode(await copies.whole(connection, query, parameters | bounds), table)
+
+
+async def _read_stretch(
+    n_series: int,
+    connection: Connection,
+    table: Table,
+    chosen: Filter,
+    parameters: dict[str, Any],
+    days: Sequence[int],
+    limit: int,
+) -> Rows:
+    """The same of a stretch of days that may be full of rows of the first branches."""
+    first = _first(table, chosen)
+    if first is None or len(days) <= FEW_DAYS:
+        return await _read(connection, table, chosen, parameters, days, limit)
+    # One series needs no order of days: they are read as one.
+    bounds = bounds_of(days) if n_series > 1 else bounds_of(days[:1], days[-1] + 1 - days[0])
+    query = statement(replace(table, branches=first), chosen, *binary(table))
+    rows = decode(await copies.whole(connection, query, parameters | bounds | {"limit": limit, "offset": 0}), table)
+    day_of = rows["start"] // DAY_MS
+    if len(rows) == limit:
+        days = [day for day in days if day <= day_of[-1]]
+    found, counts = np.unique(day_of, return_counts=True)
+    full = found[counts == table.per_day(chosen) * n_series]
+    lacking = sorted(set(days) - set(full.tolist()))
+    parts = [rows[np.isin(day_of, full)]]
+    while lacking:  # in stretches of time that have not too many chunks
+        some = [day for day in lacking if day < lacking[0] + DAYS_PER_STATEMENT]
+        parts.append(await _read(connection, table, chosen, parameters, some, limit))
+        lacking = lacking[len(some) :]
+    rows = np.concatenate(parts)
+    return rows[np.argsort(rows["start"] // DAY_MS, kind="stable")][:limit]
+
+
+def _first(table: Table, chosen: Filter) -> Callable[[Filter], str] | None:
+    """`first_branches` where it can be said how many rows a full day has."""
+    return None if chosen.gaps or chosen.bbox is not None else table.first_branches
 
 
 async def _read_archived(
@@ -290,12 +346,13 @@ def pieces(days: Sequence[int], chosen: Filter, past: Past | None) -> Iterable[t
     return past.spans(days, chosen.width_s if chosen.width_s and not chosen.gaps else None)
 
 
-def bounds_of(days: Sequence[int]) -> dict[str, Any]:
-    """Parameters of a statement over these days."""
+def bounds_of(days: Sequence[int], span: int = 1) -> dict[str, Any]:
+    """Parameters of a statement over these days; `span`: each stands for so many from it on."""
     return {
         "days": [as_datetime(day * DAY_MS) for day in days],
+        "span": timedelta(days=span),
         "lowest": as_datetime(days[0] * DAY_MS),
-        "highest": as_datetime((days[-1] + 1) * DAY_MS - 1) + timedelta(milliseconds=1),
+        "highest": as_datetime((days[-1] + span) * DAY_MS - 1) + timedelta(milliseconds=1),
     }
 
 

@@ -4,6 +4,7 @@ readings whose period is the width asked for: such a reading is a window itself 
 
 from api.queries.pages import Filter, Table
 from api.queries.readings import IN_DAY, IN_SLOT, LOST, SLOTS, STORED
+from api.times import DAY_MS
 
 _PUBLISHED = "{row}.out_seq <= (%(published)s::bigint[])[{row}.part + 1]"
 _WIDTH = "{row}.width_s = %(width_s)s"
@@ -90,10 +91,14 @@ _GAPS_THEN = _GAPS.format(
 
 
 def _branches(chosen: Filter) -> str:
-    parts = [_NOW, _THEN, _ITSELF] if chosen.as_of_ms is None else [_KNOWN_NOW, _KNOWN_THEN, _ITSELF_KNOWN]
+    parts = [_stored(chosen), _ITSELF if chosen.as_of_ms is None else _ITSELF_KNOWN]
     if chosen.gaps:
         parts.append(_GAPS_NOW if chosen.as_of_ms is None else _GAPS_THEN)
     return " UNION ALL ".join(f"({part})" for part in parts)
+
+
+def _stored(chosen: Filter) -> str:
+    return f"({_NOW}) UNION ALL ({_THEN})" if chosen.as_of_ms is None else f"({_KNOWN_NOW}) UNION ALL ({_KNOWN_THEN})"
 
 
 WINDOWS = Table(
@@ -102,5 +107,7 @@ WINDOWS = Table(
     | dict.fromkeys(("coverage", "mean", "min", "max", "std", "p50", "p95", "first", "last"), ">f8")
     | {"complete": "?", "rev": ">i4", "published": "M"},
     _branches,
+    lambda chosen: DAY_MS // 1000 // chosen.width_s,
+    _stored,
 )
 """Columns as table `windows` has them; NaN and an `n_expected` of -1 are null. A gap has rev 0."""

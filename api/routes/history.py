@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from fastapi import APIRouter, Request, Response
@@ -50,7 +51,8 @@ async def _page(request: Request, dataset: str, noun: str) -> Response:
     limit = paging.limit(asked, here.settings)
     if query.grouped:
         made = await aggregates.page(here, query, kind, limit, now_ms)
-        return _answer(request, here, query, shown, kind, made.rows, made.start, limit, made.cursor, made.end)
+        rows = made.rows
+        return _answer(request, here, query, shown, kind, rows, made.start, limit, made.cursor, made.end, rows)
     start = paging.begin(here.cursors, asked, query.digest, query.noun.default_range_s(asked), now_ms, noun)
     async with here.pool.connection() as connection:
         positions = start.positions or await series.positions(connection)
@@ -64,7 +66,8 @@ async def _page(request: Request, dataset: str, noun: str) -> Response:
     cursor = page.after and paging.cursor_after(here.cursors, query.digest, start, positions, page.after)
     modified_ms = _newest(page.rows["published"]) if "published" in (page.rows.dtype.names or ()) else None
     end = paging.end_cursor(here.cursors, positions, start.made_ms)
-    return _answer(request, here, query, shown, kind, rows, start, limit, cursor, end, modified_ms)
+    same = batch.content
+    return _answer(request, here, query, shown, kind, rows, start, limit, cursor, end, same, modified_ms)
 
 
 async def _reached(connection: series.Connection, positions: Positions) -> None:
@@ -96,6 +99,7 @@ def _answer(
     limit: int,
     cursor: str | None,
     end: str,
+    same: Any,
     modified_ms: int | None = None,
 ) -> Response:
     dataset = query.dataset
@@ -113,5 +117,5 @@ def _answer(
     next_url = cursor and paging.next_link(url, request.query_params.multi_items(), cursor)
     keep_s = max_age_s(start.to_ms, here.now_ms())
     return answer(
-        request, kind, rows, meta, format=shown, max_age_s=keep_s, next_url=next_url, same=rows, modified_ms=modified_ms
+        request, kind, rows, meta, format=shown, max_age_s=keep_s, next_url=next_url, same=same, modified_ms=modified_ms
     )

@@ -348,6 +348,33 @@ async def test_windows_come_in_pages_and_stay_as_they_were(app: FastAPI, history
     assert rows == [as_window_row(w, "1d") for w in days]
 
 
+@pytest.mark.parametrize("sensors", [("a",), ("a", "b")])
+async def test_a_long_stretch_of_windows_is_what_its_days_are(
+    app: FastAPI, history: History, sensors: tuple[str, ...]
+) -> None:
+    """Days with all their windows are read in one go; where some lack, readings may be windows themselves."""
+    hours = {(s, day, hour) for s in sensors for day in range(40) for hour in range(24)}
+    themselves = {("a", 17, 6)} | {("a", 30, hour) for hour in range(24)}
+    absent = {("a", 17, 5), ("a", 17, 7)} | {(s, day, 3) for s in sensors for day in (9, 10, 39)}
+
+    def at(day: int, hour: int) -> int:
+        return DAY_0_MS + day * DAY_MS + hour * 3_600_000
+
+    history.store([Reading("traffic", s, "speed", at(*t), period_s=3600) for s, *t in sorted(themselves)])
+    history.publish([window(s, at(*t)) for s, *t in sorted(hours - themselves - absent)])
+    history.publish([window("a", at(20, 12), mean=7.0, rev=2)])
+    chosen = "&".join(f"sensor={s}" for s in sensors)
+
+    async def read(first: int, end: int, limit: int) -> list[dict[str, Any]]:
+        between = f"from={iso(at(first, 0))}&to={iso(at(end, 0))}"
+        return (await read_through(app, f"/v1/traffic/windows?width=1h&{chosen}&{between}&limit={limit}"))[0]
+
+    days = [row for day in range(40) for row in await read(day, day + 1, 1000)]
+    assert len(days) == len(hours - absent)
+    for limit in (90, 1000, 10_000):
+        assert await read(-5, 45, limit) == days
+
+
 async def test_what_a_window_does_not_know_is_null(app: FastAPI, history: History) -> None:
     nothing = dict.fromkeys(("n_expected", "coverage", "mean", "min", "max", "std", "p50", "p95", "first", "last"))
     history.publish([window("a", DAY_0_MS, n=0, complete=False, **nothing)])

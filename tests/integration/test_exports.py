@@ -18,7 +18,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.formats import FORMATS
-from api.queries import copies, pages
+from api.queries import copies
 from api.times import rfc3339
 from schemas.registry import Registration, Site
 from tests.api.city import app_without_servers, client_of
@@ -324,7 +324,8 @@ async def test_copied_pieces_are_what_psycopg_gives(app: FastAPI, history: Histo
             body = b"".join([piece async for piece in copies.binary(connection, query.format("binary"), {})])
             async with connection.cursor() as cursor, cursor.copy(query.format("binary").encode()) as copy:
                 whole = b"".join([bytes(part) async for part in copy])
-            assert pages.SIGNATURE + body + pages.TRAILER == whole
+            assert copies.SIGNATURE + body + copies.TRAILER == whole
+            assert await copies.whole(connection, query.format("binary"), {}) == whole
         with pytest.raises(psycopg.errors.DivisionByZero):
             async for _ in copies.text(
                 connection, "COPY (SELECT 1 / (3 - i) FROM generate_series(1, 5) i) TO STDOUT", {}
