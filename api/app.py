@@ -22,6 +22,7 @@ from api.head import Head
 from api.limits import Limited
 from api.live.catch_up import CatchUp
 from api.live.hub import Hub
+from api.live.keys import read_keys
 from api.live.latest import Latest
 from api.live.log import Log
 from api.live.play import Player
@@ -68,7 +69,7 @@ def make_app(settings: Settings, now_ms: Callable[[], int] = wall_clock_ms) -> F
     player = Player(hub, pool, log, catch_up)
     app.state.cityfeed = AppState(
         settings, city, known, pool, latest, hub, cursors, CatalogFacts(), player.play,
-        exports_pool(settings), Store(settings), now_ms,
+        exports_pool(settings), Store(settings), now_ms, read_keys(settings.live_keys),
     )  # fmt: skip
     app.state.catch_up = catch_up
     app.state.sensorthings = Reader(pool, city.datasets, cursors, settings.page_limit_max)

@@ -14,6 +14,7 @@ from api.catalog.facts import CatalogFacts
 from api.cursor import Cursors
 from api.live.groups import Member
 from api.live.hub import Hub
+from api.live.keys import Keys
 from api.live.latest import Latest
 from api.live.protocol import Play
 from api.newest import Newest
@@ -50,6 +51,7 @@ class AppState:
     exports: Pool
     archive: Store
     now_ms: Callable[[], int] = wall_clock_ms
+    keys: Keys = field(default_factory=lambda: Keys({}))
     newest: Newest = field(default_factory=Newest)
     _proving: set[asyncio.Task[None]] = field(default_factory=set)
 

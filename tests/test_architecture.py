@@ -412,6 +412,7 @@ COVERED_BY: dict[str, tuple[str, ...]] = {
     ),
     "tests/integration/test_live_rows.py": ("api/live/past_rows.py", "api/queries/published.py"),
     "tests/api/live/test_serve.py": ("api/live/connection.py",),
+    "tests/api/live/test_keys.py": ("api/live/seats.py",),
     "tests/api/live/test_published.py": ("api/live/rows_tail.py",),
     "tests/api/live/test_hub.py": ("api/live/batches.py", "api/live/filters.py", "api/live/topics.py"),
     "tests/api/live/test_hub_property.py": ("api/live/groups.py",),

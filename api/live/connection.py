@@ -9,6 +9,7 @@ from api.live.groups import Member
 from api.live.hub import Hub
 from api.live.messages import ServerMessage
 from api.live.protocol import Action, Greet, Join, Leave, Play, Send, Session, Shut
+from api.live.seats import Seat
 from api.live.serve import TransportLink
 
 RECONNECT_MS = (500, 5_000)
@@ -17,18 +18,16 @@ Player = Callable[[Member, Play], None]
 
 
 class Connection:
-    """`api.live.serve.Owner` of a websocket; `ended` is called once, when it is over."""
+    """`api.live.serve.Owner` of a websocket; it leaves its seat when it is over."""
 
-    __slots__ = ("_ended", "_hub", "_link", "_loop", "_member", "_play", "_session", "_timer")
+    __slots__ = ("_hub", "_link", "_loop", "_member", "_play", "_seat", "_session", "_timer")
 
-    def __init__(
-        self, link: TransportLink, hub: Hub, session: Session, play: Player, ended: Callable[[], None]
-    ) -> None:
+    def __init__(self, link: TransportLink, hub: Hub, session: Session, play: Player, seat: Seat) -> None:
         self._link = link
         self._hub = hub
         self._session = session
         self._play = play
-        self._ended = ended
+        self._seat = seat
         self._member: Member | None = None
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_at(session.due_s, self._keep_time)
@@ -48,7 +47,7 @@ class Connection:
         self._timer.cancel()
         if self._member is not None:
             self._hub.disconnect(self._member)
-        self._ended()
+        self._seat.leave()
 
     def shutdown(self) -> None:
         if self._member is not None:
@@ -58,7 +57,10 @@ class Connection:
         """Do what the session says."""
         for action in actions:
             match action:
-                case Greet(welcome):
+                case Greet(welcome, grant):
+                    if grant is not None and (refused := self._seat.take(grant)) is not None:
+                        self._link.close(*refused)
+                        return
                     self._send(welcome)
                     self._member = self._hub.connect(self._link)
                     self._keep_time()

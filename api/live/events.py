@@ -14,11 +14,11 @@ from fastapi import APIRouter, Request, Response
 from starlette.types import Receive, Scope, Send
 
 from api import state
-from api.live import routes
 from api.live.filters import wish_of
 from api.live.groups import Member
 from api.live.hub import Hub
 from api.live.messages import TICKS_MS, TOPICS, Close, Filter, Subscribe
+from api.live.seats import seats
 from api.params import PARAMETERS
 from api.problems import bad_parameter
 from api.state import AppState
@@ -374,10 +374,10 @@ def _checked(subscription: Subscribe, here: AppState) -> Any:
 
 def _entered(request: Request, here: AppState) -> Callable[[], None]:
     address = request.client.host if request.client else ""
-    if (refused := routes.open_connections.refusal(address, here.settings)) is not None:
+    if (refused := seats.refusal(address, here.settings)) is not None:
         status = 503 if refused[0] == Close.CAPACITY else 429
         raise RequestError(
             status, "too-many-connections", "Too many connections", refused[1] + ".", None,
             "Close others of yours, or come back later, with jitter.",
         )  # fmt: skip
-    return routes.open_connections.opened(address)
+    return seats.opened(address).leave

@@ -68,7 +68,9 @@ class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Hello(msgspec.Struct, frozen=True, tag_field="type", tag="hello"):
-    """The first message, within the hello timeout. Without a `token` a client is anonymous; `client` names it."""
+    """The first message, within the hello timeout; `client` names it. A `token` is for limits of one's own: without
+    one a client is anonymous and hears the same.
+    """
 
     token: str | None = None
     client: str = ""

@@ -2,6 +2,8 @@
 
     code                    when                                                   then
     4000 bad_request        not a JSON object, binary, too long, no hello first    closed: fix the client
+    4001 unauthorized       a token that is none of the server's keys              closed: another, or none
+    4003 forbidden          a key that is blocked, or whose time is over           closed: another, or none
     4006 version            the subprotocol cityfeed.v1.json was not offered       closed: fix the client
     4108 hello_timeout      no hello in time                                       closed: back off
     4129 rate               more messages than the limits allow                    closed: back off
@@ -21,12 +23,13 @@
 hub's.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import msgspec
 
 from api.live.filters import Wish, wish_of
+from api.live.keys import Grant, Refusal
 from api.live.messages import (
     SUBPROTOCOL,
     Close,
@@ -93,6 +96,7 @@ class Greet:
     """The connection said hello: it is the hub's from now on, after this message."""
 
     message: Welcome
+    grant: Grant | None = None
 
 
 Action = Send | Join | Play | Leave | Shut | Greet
@@ -107,11 +111,13 @@ class Session:
     """The protocol's state for one connection. Times are seconds of any steady clock."""
 
     def __init__(
-        self, welcome: Welcome, datasets: Collection[str], hello_timeout_s: float, max_age_s: float, now_s: float
-    ) -> None:
+        self, welcome: Welcome, datasets: Collection[str], hello_timeout_s: float, max_age_s: float, now_s: float,
+        grant_of: Callable[[str], Grant | Refusal | None] = lambda token: None,
+    ) -> None:  # fmt: skip
         self._welcome = welcome
         self._limits: Limits = welcome.limits
         self._datasets = datasets
+        self._grant_of = grant_of
         self._greeted = False
         self._closed = False
         self._wishes: dict[str | int, Wish | None] = {}  # None: a replay
@@ -166,7 +172,7 @@ class Session:
         except (msgspec.DecodeError, RecursionError):
             return self._shut(Close.BAD_REQUEST, "a message is a JSON object")
         if isinstance(message, Hello):
-            return self._hello()
+            return self._hello(message)
         if not self._greeted:
             return self._shut(Close.BAD_REQUEST, "hello comes first")
         if isinstance(message, Ping):
@@ -175,11 +181,18 @@ class Session:
             return self._unsubscribe(message)
         return self._subscribe(message)
 
-    def _hello(self) -> list[Action]:
+    def _hello(self, message: Hello) -> list[Action]:
         if self._greeted:
             return [_error("bad_message", "hello was said already")]
+        grant = None if message.token is None else self._grant_of(message.token)
+        if isinstance(grant, Refusal):
+            return self._shut(*grant)
+        if grant is not None:
+            of_key = {name: getattr(grant.key, name) for name in ("rate_per_s", "rate_burst", "subscriptions")}
+            self._limits = msgspec.structs.replace(self._limits, **of_key)
+            self._tokens = float(self._limits.rate_burst)
         self._greeted = True
-        return [Greet(self._welcome)]
+        return [Greet(msgspec.structs.replace(self._welcome, limits=self._limits), grant)]
 
     def _subscribe(self, message: Subscribe | Replay) -> list[Action]:
         if isinstance(message.id, str) and len(message.id) > 64:

@@ -3,19 +3,17 @@
 import asyncio
 import random
 import secrets
-from collections import Counter
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import msgspec
 from fastapi import APIRouter, Response, WebSocket
 
-from api.live import metrics
 from api.live.asyncapi import message_schemas
 from api.live.connection import Connection
-from api.live.messages import SUBPROTOCOL, VERSION, Close, Limits, Welcome
+from api.live.keys import Grant, Refusal
+from api.live.messages import SUBPROTOCOL, VERSION, Limits, Welcome
 from api.live.protocol import Session
+from api.live.seats import seats
 from api.live.serve import EXTENSION, TransportLink
 from api.problems import render
 from schemas.errors import RequestError
@@ -57,49 +55,14 @@ async def live(ws: WebSocket) -> None:
     address = ws.client.host if ws.client else ""
     offered = ws.scope.get("subprotocols", [])
     await ws.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
-    if (refused := open_connections.refusal(address, state.settings)) is not None:
+    if (refused := seats.refusal(address, state.settings)) is not None:
         link.close(*refused)
         return
     session = _session(state)
     opened = session.opened(offered, ws.query_params.keys())
-    ended = open_connections.opened(address)
-    connection = Connection(link, state.hub, session, state.play, ended)
+    connection = Connection(link, state.hub, session, state.play, seats.opened(address))
     link.take_over(connection)
     connection.act(opened)
-
-
-class OpenConnections:
-    """How many there are, of each address; all ways into the live feed count."""
-
-    def __init__(self) -> None:
-        self.n = 0
-        self._of_address: Counter[str] = Counter()
-
-    def refusal(self, address: str, settings: Settings) -> tuple[int, str] | None:
-        """The close code and reason for one more from an address; None where it may come."""
-        if self.n >= settings.live_max_connections:
-            return Close.CAPACITY, "this process has all the connections that it takes; back off, with jitter"
-        if 0 < settings.live_connections_per_address <= self._of_address[address]:
-            return Close.CONNECTION_LIMIT, "too many connections from this address"
-        return None
-
-    def opened(self, address: str) -> Callable[[], None]:
-        """One more; what is given is to be called at its end."""
-        self.n += 1
-        self._of_address[address] += 1
-        metrics.CONNECTIONS.inc()
-        return partial(self._closed, address)
-
-    def _closed(self, address: str) -> None:
-        self.n -= 1
-        metrics.CONNECTIONS.dec()
-        self._of_address[address] -= 1
-        if not self._of_address[address]:
-            del self._of_address[address]
-
-
-open_connections = OpenConnections()
-"""Of this process."""
 
 
 def _session(state: Any) -> Session:
@@ -115,4 +78,9 @@ def _session(state: Any) -> Session:
     welcome = Welcome(VERSION, NODE, settings.live_heartbeat_s, limits, schema_url)
     max_age_s = MAX_AGE_S * random.uniform(0.9, 1.1)  # so that what came together does not leave together
     now_s = asyncio.get_running_loop().time()
-    return Session(welcome, state.registry.datasets, settings.live_hello_timeout_s, max_age_s, now_s)
+
+    def grant_of(token: str) -> Grant | Refusal | None:
+        found: Grant | Refusal | None = state.keys.find(token, state.now_ms())
+        return found
+
+    return Session(welcome, state.registry.datasets, settings.live_hello_timeout_s, max_age_s, now_s, grant_of)

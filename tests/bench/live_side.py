@@ -44,13 +44,19 @@ class Ours:
         from fastapi import FastAPI
 
         from api.live.clock import Clock
+        from api.live.keys import Keys
         from api.live.routes import router
         from api.live.serve import UVICORN_OPTIONS, WS
 
         app = FastAPI()
         app.include_router(router)
         app.state.cityfeed = SimpleNamespace(
-            settings=self.settings, hub=self.feed.hub, registry=self.feed.registry, play=None
+            settings=self.settings,
+            hub=self.feed.hub,
+            registry=self.feed.registry,
+            play=None,
+            keys=Keys({}),
+            now_ms=lambda: 0,
         )
         config = uvicorn.Config(app, host="127.0.0.1", port=self.port, ws=WS, log_config=None, lifespan="off",
                                 backlog=4096, **UVICORN_OPTIONS | {"ws_ping_interval": None})  # fmt: skip

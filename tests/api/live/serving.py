@@ -14,11 +14,12 @@ from fastapi import FastAPI
 
 from api import problems
 from api.live import events
+from api.live.keys import read_keys
 from api.live.messages import SUBPROTOCOL
 from api.live.routes import router
 from api.live.serve import UVICORN_OPTIONS, WS
 from schemas.settings import Settings
-from tests.api.live.feeding import Feed
+from tests.api.live.feeding import T0, Feed
 
 
 @contextlib.asynccontextmanager
@@ -30,7 +31,11 @@ async def served(**settings: Any) -> AsyncIterator[tuple[Feed, str, uvicorn.Serv
     app.include_router(router)
     app.include_router(events.router)
     problems.install(app)
-    app.state.cityfeed = SimpleNamespace(settings=Settings(**settings), hub=feed.hub, registry=feed.registry, play=None)
+    chosen = Settings(**settings)
+    app.state.cityfeed = SimpleNamespace(
+        settings=chosen, hub=feed.hub, registry=feed.registry, play=None, keys=read_keys(chosen.live_keys),
+        now_ms=lambda: T0,
+    )  # fmt: skip
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(app, **options, log_config=None, lifespan="off")
     server = uvicorn.Server(config)
