@@ -237,6 +237,9 @@ def _limit_mistakes(quality: Quality) -> Iterator[tuple[str, str]]:
             yield field, f"{field}: the suspect limit must be below the fail limit, {limits.fail:g}"
         elif field == "spike" and quality.fail and min(given) >= quality.fail[1] - quality.fail[0]:
             yield field, f"spike: values within the fail span {_shown(quality.fail)} never differ by {min(given):g}"
+    if quality.clock is not None and quality.clock.ahead_s is None and quality.clock.behind_s is None:
+        yield "clock", "clock has ahead_s, behind_s or both"
+    yield from _reach_mistakes(quality)
     if (n := quality.neighbours) is not None and n.suspect <= 0:
         yield "neighbours", "neighbours: suspect must be above 0"
     for field in ("neighbours", "detector"):
@@ -244,6 +247,17 @@ def _limit_mistakes(quality: Quality) -> Iterator[tuple[str, str]]:
             yield field, f"{field}: the metric needs a fail or a suspect span, so that a reading that agrees is good"
     if (d := quality.detector) is not None and d.from_hour >= d.to_hour:
         yield "detector", f"detector: from_hour must be below to_hour, {d.to_hour}"
+
+
+def _reach_mistakes(quality: Quality) -> Iterator[tuple[str, str]]:
+    """Limits that every value within the fail span is below."""
+    if quality.fail is None:
+        return
+    width, shown = quality.fail[1] - quality.fail[0], _shown(quality.fail)
+    if (flat := quality.flat_line) is not None and flat.tolerance > width:
+        yield "flat_line", f"flat_line: values within the fail span {shown} never differ by {flat.tolerance:g}"
+    if (a := quality.attenuated) is not None and max(a.suspect or 0, a.fail or 0) > width / 2:
+        yield "attenuated", f"attenuated: no values within the fail span {shown} deviate by more than {width / 2:g}"
 
 
 def _window_mistakes(quality: Quality, span_s: int) -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from stream_processors.rejudge import rejudge
 from stream_processors.remake import remake
 from stream_processors.store import Store
 from stream_processors.verdicts import answer
+from tests.api.city import app_without_servers, client_of
 from tests.integration.real_week import SAMPLE
 from tests.service_stack import unique_settings
 
@@ -181,6 +183,31 @@ async def test_hours_far_from_the_neighbours_are_flagged_in_whatever_order_they_
     published = {row["start"] for row in await city.amended() if row["tests"] & Test.NEIGHBOURS_SUSPECT}
     assert published == set(wrong), "the amendments go out"
     await city.close()
+
+
+async def test_a_sensor_that_changes_its_unit_in_mid_stream_shows_in_the_report(
+    settings: Settings, tmp_path: Path
+) -> None:
+    city = await City(settings).start()
+    await city.came(sorted(speeds(), key=lambda row: row[2]), tick=DAY_0_MS + 2 * HOURS * HOUR_MS)
+    await city.drain()
+    await city.close()
+    app = app_without_servers(tmp_path, database_url=settings.database_url, database_schema=settings.database_schema)
+    for sensor, lat in PLACES.items():
+        app.state.cityfeed.registry.apply(Registration("traffic", sensor, site=Site(lon=-118.0, lat=lat)))
+    await app.state.cityfeed.pool.open(wait=True)
+    async with client_of(app) as client:
+        asked = "from=2026-11-15T00:00:00Z&to=2026-11-16T00:00:00Z"
+        report = (await client.get(f"/v1/traffic/quality?{asked}")).json()["data"]
+        readings = (await client.get(f"/v1/traffic/readings?{asked}&sensor=odd&flag=3")).json()["data"]
+    await app.state.cityfeed.pool.close()
+    of = {row["sensor"]: row for row in report}
+    assert of["odd"]["tests"]["neighbours-suspect"] == 36 and of["odd"]["suspect"] >= 36 / 48
+    assert (of["odd"]["neighbour_hours"], of["odd"]["neighbour_hours_suspect"]) == (4, 3)
+    assert of["odd"]["score_agreement"] == 0.25 and of["odd"]["score"] < of["east"]["score"]
+    assert not of["east"]["tests"] and of["east"]["score_agreement"] == 1
+    assert len([row for row in readings if row["tests"] & Test.NEIGHBOURS_SUSPECT]) == 36
+    assert min(row["start"] for row in readings) == "2026-11-15T09:00:00.000Z", "the hour of the change"
 
 
 async def test_what_neighbours_correct_changes_the_verdict_and_ends_there(settings: Settings) -> None:
