@@ -8,10 +8,9 @@ from typing import Self, Unpack
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
-from websockets.typing import Subprotocol
 
 from cityfeed_client import addresses, messages, reconnect
-from cityfeed_client.endings import MAX_MESSAGE_BYTES, Ending, how_it_ended
+from cityfeed_client.endings import CONNECT, Ending, Tries, how_it_ended
 from cityfeed_client.events import Event, State
 from cityfeed_client.session import Session, Speed, Subscription
 from cityfeed_client.wanted import Filter, Mode, Time, replay_of, subscription_of
@@ -33,7 +32,7 @@ class AsyncFeed:
     ) -> None:
         self.url = addresses.live_url(url)
         self._session = Session(client, token)
-        self._wait = wait
+        self._tries = Tries(self._session, wait, self.url)
         self._socket: ClientConnection | None = None
         self._closed = asyncio.Event()
         self._events = self._run()
@@ -87,15 +86,11 @@ class AsyncFeed:
                 await self._socket.send(messages.encode(message))
 
     async def _run(self) -> AsyncGenerator[Event, None]:
-        failures = 0
         while not self._closed.is_set():
             yield State(state="connecting")
             ended = Ending(None, "")
             try:
-                async with connect(
-                    self.url, subprotocols=[Subprotocol(messages.SUBPROTOCOL)], proxy=None, compression=None,
-                    max_size=MAX_MESSAGE_BYTES, close_timeout=2,
-                ) as self._socket:  # fmt: skip
+                async with connect(self.url, **CONNECT) as self._socket:
                     async with contextlib.aclosing(self._listen(self._socket)) as found:
                         async for event in found:
                             yield event
@@ -106,15 +101,10 @@ class AsyncFeed:
                 self._socket = None
             if self._closed.is_set():
                 break
-            failures = 0 if self._session.healthy else failures
-            wait_s = self._wait(ended.code, failures, self._session.going_away_ms)
-            if wait_s is None:
-                raise ended.refusal(self.url)
-            failures += 1
-            self._session.healthy, self._session.going_away_ms = False, None
-            yield State(state="waiting", detail=ended.reason, wait_s=wait_s, code=ended.code)
+            waiting = self._tries.after(ended)
+            yield waiting
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait_s):
+                async with asyncio.timeout(waiting.wait_s):
                     await self._closed.wait()
         yield State(state="closed")
 
@@ -124,12 +114,10 @@ class AsyncFeed:
         await self._flush()
         heard_s = clock()
         while session.broken is None:
-            now_s = clock()
-            due_s = session.due(now_s)
+            patience_s = session.patience_s(heard_s, clock())
             await self._flush()
-            patience_s = heard_s + session.silence_s - now_s
             try:
-                async with asyncio.timeout(max(0.0, patience_s if due_s is None else min(patience_s, due_s - now_s))):
+                async with asyncio.timeout(patience_s):
                     text = await socket.recv()
             except TimeoutError:
                 if clock() - heard_s >= session.silence_s:

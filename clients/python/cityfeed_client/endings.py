@@ -1,13 +1,26 @@
-"""How a connection ended, as both feeds need to know it."""
+"""How a connection begins and ends, as both feeds need to know it: what is asked of `websockets`, what its errors mean,
+and when the next try is due.
+"""
 
 from dataclasses import dataclass
+from typing import Any
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, NegotiationError
+from websockets.typing import Subprotocol
 
+from cityfeed_client import messages, reconnect
 from cityfeed_client.errors import CityfeedClientError, NotALiveFeed, Stopped
+from cityfeed_client.events import State
+from cityfeed_client.session import Session
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 """A part of a snapshot has at most 500 rows, well under 1 MB; more is not of this protocol."""
+
+CONNECT: dict[str, Any] = {
+    "subprotocols": [Subprotocol(messages.SUBPROTOCOL)], "proxy": None, "max_size": MAX_MESSAGE_BYTES,
+    "close_timeout": 2,
+}  # fmt: skip
+"""For `connect`. Compression is offered, as it is unless one says no: the server's frames become a tenth."""
 
 CONNECTION_LOST = 1006
 _BUSY = 4100
@@ -44,3 +57,24 @@ def how_it_ended(error: Exception, url: str) -> Ending:
     if isinstance(error, InvalidHandshake):
         return Ending(None, str(error))
     return Ending(None, str(error) or "no answer")
+
+
+class Tries:
+    """Counts those in vain, and says when the next one is due."""
+
+    def __init__(self, session: Session, wait: reconnect.Wait, url: str) -> None:
+        self._session = session
+        self._wait = wait
+        self._url = url
+        self._failures = 0
+
+    def after(self, ended: Ending) -> State:
+        """The connection is over: how long to wait. Raises `Stopped` or `CityfeedClientError` where it is no use."""
+        session = self._session
+        self._failures = 0 if session.healthy else self._failures
+        wait_s = self._wait(ended.code, self._failures, session.going_away_ms)
+        if wait_s is None:
+            raise ended.refusal(self._url)
+        self._failures += 1
+        session.healthy, session.going_away_ms = False, None
+        return State(state="waiting", detail=ended.reason, wait_s=wait_s, code=ended.code)

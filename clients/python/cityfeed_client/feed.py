@@ -8,11 +8,9 @@ from typing import Self, Unpack
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import ClientConnection, connect
-from websockets.typing import Subprotocol
 
 from cityfeed_client import addresses, messages, reconnect
-from cityfeed_client.endings import MAX_MESSAGE_BYTES, Ending, how_it_ended
-from cityfeed_client.errors import CityfeedClientError
+from cityfeed_client.endings import CONNECT, Ending, Tries, how_it_ended
 from cityfeed_client.events import Event, State
 from cityfeed_client.session import Session, Speed, Subscription
 from cityfeed_client.wanted import Filter, Mode, Time, replay_of, subscription_of
@@ -36,7 +34,7 @@ class Feed:
     ) -> None:
         self.url = addresses.live_url(url)
         self._session = Session(client, token)
-        self._wait = wait
+        self._tries = Tries(self._session, wait, self.url)
         self._socket: ClientConnection | None = None
         self._closed = threading.Event()
         self._events = self._run()
@@ -90,15 +88,11 @@ class Feed:
                 self._socket.send(messages.encode(message))
 
     def _run(self) -> Generator[Event, None, None]:
-        failures = 0
         while not self._closed.is_set():
             yield State(state="connecting")
             ended = Ending(None, "")
             try:
-                with connect(
-                    self.url, subprotocols=[Subprotocol(messages.SUBPROTOCOL)], proxy=None, compression=None,
-                    max_size=MAX_MESSAGE_BYTES, close_timeout=2,
-                ) as self._socket:  # fmt: skip
+                with connect(self.url, **CONNECT) as self._socket:
                     yield from self._listen(self._socket)
                     ended = Ending(None, self._session.broken or "")
             except (ConnectionClosed, InvalidHandshake, OSError, TimeoutError, EOFError) as e:
@@ -107,14 +101,9 @@ class Feed:
                 self._socket = None
             if self._closed.is_set():
                 break
-            failures = 0 if self._session.healthy else failures
-            wait_s = self._wait(ended.code, failures, self._session.going_away_ms)
-            if wait_s is None:
-                raise ended.refusal(self.url)
-            failures += 1
-            self._session.healthy, self._session.going_away_ms = False, None
-            yield State(state="waiting", detail=ended.reason, wait_s=wait_s, code=ended.code)
-            self._closed.wait(wait_s)
+            waiting = self._tries.after(ended)
+            yield waiting
+            self._closed.wait(waiting.wait_s)
         yield State(state="closed")
 
     def _listen(self, socket: ClientConnection) -> Iterator[Event]:
@@ -123,12 +112,10 @@ class Feed:
         self._flush()
         heard_s = time.monotonic()
         while session.broken is None:
-            now_s = time.monotonic()
-            due_s = session.due(now_s)
+            patience_s = session.patience_s(heard_s, time.monotonic())
             self._flush()
-            patience_s = heard_s + session.silence_s - now_s
             try:
-                text = socket.recv(timeout=max(0.0, patience_s if due_s is None else min(patience_s, due_s - now_s)))
+                text = socket.recv(timeout=patience_s)
             except TimeoutError:
                 if time.monotonic() - heard_s >= session.silence_s:
                     raise TimeoutError("nothing came, not even a heartbeat") from None
@@ -136,9 +123,7 @@ class Feed:
             heard_s = time.monotonic()
             try:
                 found = session.received(text, heard_s)
-            except CityfeedClientError:
+            finally:
                 self._flush()
-                raise
-            self._flush()
             yield from found
             heard_s = time.monotonic()  # what the reader of events took is not the server's silence

@@ -145,6 +145,11 @@ class Session:
                 self._ask(subscription)
         return min((at_s for at_s, _ in self._retries), default=None)
 
+    def patience_s(self, heard_s: float, now_s: float) -> float:
+        """How long to wait for the next message, heard last at `heard_s`; what is due now is asked again."""
+        due_s, patience_s = self.due(now_s), heard_s + self.silence_s - now_s
+        return max(0.0, patience_s if due_s is None else min(patience_s, due_s - now_s))
+
     def received(self, data: str | bytes, now_s: float) -> list[Event]:
         """What a message of the server means."""
         try:
