@@ -191,3 +191,73 @@ async def test_another_websocket_class_is_refused_with_a_clear_word(caplog: pyte
             async with calling(url, hello=False):
                 pass
     assert "start the API with `python -m api`" in caplog.text
+
+
+async def mischief(url: str, kind: str) -> None:
+    """Be a bad client in one way, until the server has had enough of it."""
+    port = int(url.split(":")[2].split("/")[0])
+    if kind in ("half a request", "reset"):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(HANDSHAKE if kind == "reset" else HANDSHAKE[:40])
+        await asyncio.sleep(0.2)
+        writer.transport.abort()
+        return
+    if kind == "reads nothing":
+        made = await stalled_client(port)
+        await asyncio.sleep(2)
+        made.close()
+        return
+    options = {"subprotocols": None} if kind == "subprotocol" else {}
+    address = url + "?token=x" if kind == "token in the URL" else url
+    hello = kind not in ("subprotocol", "token in the URL", "no hello", "not JSON")
+    async with calling(address, hello=hello, **options) as bad:
+        match kind:
+            case "not JSON":
+                await bad.socket.send("{")
+            case "unknown types":
+                for n in range(300):
+                    await bad.say(type=f"t{n}", id=n)
+            case "5 KB":
+                await bad.say(type="ping", n=1, pad="x" * 5000)
+            case "subscriptions":
+                for n in range(300):
+                    await bad.say(type="subscribe", id=n, topic="readings", filter={"sensor": [f"s{n}"]})
+            case "nonsense":
+                for box in ([0, 0, 1], [0, 1, 1, 0], ["a"], [0, 0, 1, 1e300]) * 40:
+                    await bad.say(type="subscribe", id=1, topic="readings", filter={"bbox": box})
+            case "broken frames":
+                bad.socket.transport.write(b"\xf1\x80\0\0\0\0")
+        assert await bad.closed() == MISCHIEF[kind], kind
+
+
+MISCHIEF = {
+    "not JSON": Close.BAD_REQUEST, "unknown types": Close.RATE, "5 KB": Close.BAD_REQUEST, "subprotocol": Close.VERSION,
+    "no hello": Close.HELLO_TIMEOUT, "subscriptions": Close.RATE, "nonsense": Close.RATE,
+    "token in the URL": Close.BAD_REQUEST, "broken frames": 1002, "half a request": 0, "reset": 0, "reads nothing": 0,
+}  # fmt: skip
+"""What it is closed with; 0: it is not told."""
+
+
+async def test_bad_clients_of_every_kind_at_once_cost_nobody_else_a_row() -> None:
+    settings = {"live_hello_timeout_s": 1, "live_drain_timeout_s": 1, "live_connections_per_address": 0}
+    async with served(**settings) as (feed, url, _), calling(url) as good:
+        await good.say(type="subscribe", id=1, topic="readings", mode="all", snapshot=False)
+        seq = (await good.hear("subscribed"))["seq"]
+        bad = asyncio.gather(*(mischief(url, kind) for kind in [*MISCHIEF] * 3), return_exceptions=True)
+        minute, heard = 0, 0
+        async with asyncio.timeout(60):
+            while not bad.done() or heard < minute:
+                if not bad.done() and minute < 5_000:
+                    minute += 1
+                    feed.publish(batch(("a", minute, float(minute))))
+                    await asyncio.sleep(0.002)
+                while heard < minute:
+                    message = await good.hear("data")
+                    assert message["seq"][0] == seq + 1
+                    seq = message["seq"][1]
+                    assert [row["value"] for row in message["d"]] == [heard + 1 + i for i in range(len(message["d"]))]
+                    heard += len(message["d"])
+        assert [error for error in await bad if error is not None] == []
+        async with asyncio.timeout(10):
+            while len(feed.hub.members) > 1:
+                await asyncio.sleep(0.02)
