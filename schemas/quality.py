@@ -147,10 +147,16 @@ def merged(general: Q, special: Quality) -> Q:
 
 
 def set_rules(quality: Quality) -> dict[str, Any]:
-    """The parameters that are set, by rule, as JSON has them."""
+    """The parameters that are set, by rule, as JSON has them, those that a rule has by default too."""
     rules = {field: getattr(quality, field) for field in Quality.__struct_fields__}
-    found: dict[str, Any] = msgspec.to_builtins({name: rule for name, rule in rules.items() if rule not in (None, ())})
-    return found
+    return {name: _plain(rule) for name, rule in rules.items() if rule not in (None, ())}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, msgspec.Struct):
+        fields = {field: getattr(value, field) for field in value.__struct_fields__}
+        return {field: _plain(of) for field, of in fields.items() if of is not None}
+    return list(map(_plain, value)) if isinstance(value, tuple) else value
 
 
 def flat_line_steps(seconds: int | None, span_s: int) -> int:

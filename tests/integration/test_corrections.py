@@ -93,3 +93,25 @@ def test_hours_are_corrected_and_feed_the_index(make_stack: Any, hasty_city: Pat
         "SELECT count(*) FROM readings_history JOIN series ON id = series WHERE metric = 'pm25-corr'"
     ) == [(7,)]
     assert {row[0] for row in stack.query("SELECT rule FROM corrections")} == {"purpleair-smoke@1 of pm25 humidity"}
+
+
+def test_two_channels_must_agree_and_smoke_has_its_own_form(make_stack: Any, hasty_city: Path) -> None:  # noqa: F811
+    channels = 'corrections = { "pm25-corr" = { by = "purpleair-smoke", channels = ["pm25-a", "pm25-b"] } }\n'
+    city_with(hasty_city, channels)
+    stack = make_stack(city_dir=str(hasty_city), repair_quiet_s=1, repair_max_delay_s=3)
+    stack.start(*CHAIN)
+    stack.wait_ready(*CHAIN)
+    begin = midnight(4)
+    hours: list[dict[str, float]] = [
+        {"pm25": 20.0, "pm25-a": 19.0, "pm25-b": 21.0},
+        {"pm25": 20.0, "pm25-a": 10.0, "pm25-b": 30.0},  # 20 apart, and more than 70 % of 20
+        {"pm25": 3.5, "pm25-a": 2.0, "pm25-b": 5.0},  # 86 % apart, but less than 5 ug/m3
+        {"pm25": 20.0, "pm25-a": 19.0},
+        {"pm25": 500.0, "pm25-a": 490.0, "pm25-b": 510.0},  # above 343; the last one, or it would be a spike
+    ]
+    readings = [{"t": begin + i * HOUR_MS, "period_s": 3600, "humidity": 40.0, **hour} for i, hour in enumerate(hours)]
+    stack.publish_all([(stack.mqtt_topic("air-quality", "low-cost"), readings)])
+    stack.wait_until(lambda: len(corrected(stack)) == 3 and count(stack, "dirty") == 0, "the corrected hours")
+    assert {(start - begin) // HOUR_MS: row[0] for start, row in corrected(stack).items()} == pytest.approx({
+        0: 0.52 * 20 - 0.086 * 40 + 5.75, 2: 0.52 * 3.5 - 0.086 * 40 + 5.75, 4: 0.46 * 500 + 3.93e-4 * 500**2 + 2.97,
+    })  # fmt: skip

@@ -144,6 +144,16 @@ def expect_answers(stack: ServiceStack, begin: int) -> None:
     everything = ask(limit=500, **span)
     assert len(everything) == count(stack, "indices")
 
+    before = stack.query(
+        "SELECT (extract(epoch FROM start) * 1000)::bigint, value, rev,"
+        " (extract(epoch FROM published + (known_to - published) / 2) * 1000)::bigint"
+        " FROM indices_history JOIN index_series ON id = series WHERE index = 'nowcast' AND metric = 'pm25'"
+    )
+    assert before, "late hours made revisions"
+    for start, value, rev, then in before[:3]:
+        known = {row["start"]: row for row in ask(index="nowcast", metric="pm25", as_of=rfc3339(then), **span)}
+        assert (known[rfc3339(start)]["value"], known[rfc3339(start)]["rev"]) == (value, rev)
+
     old = ask(index="nowcast", table="2012", **span)
     assert {row["table"] for row in old} == {"2012"}
     of_pm25 = [row for row in old if row["metric"] == "pm25"]

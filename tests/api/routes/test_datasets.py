@@ -45,6 +45,11 @@ async def test_the_rules_parameters_are_published(tmp_path: Path) -> None:
     assert speed["quality"]["spike"] == {"suspect": 60.0, "fail": 120.0, "method": "differential"}
     assert speed["quality"]["sentinels"] == [-999.0, 65535.0]
     assert "attenuated" not in speed["quality"] and "fail" not in speed["quality"]
+    assert speed["quality"]["neighbours"] == {
+        "radius_m": 2000, "suspect": 50, "share": 0, "spread": 8, "min_sensors": 3,
+    }  # fmt: skip
+    occupancy = next(m for m in row["metrics"] if m["metric"] == "occupancy")
+    assert occupancy["quality"]["detector"]["least_samples"] == 0.6, "what a rule has by default is told as well"
     assert speed["sensors"] == {}
 
 

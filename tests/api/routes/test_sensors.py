@@ -65,7 +65,7 @@ async def test_one_sensor_with_its_places_and_series(app: FastAPI) -> None:
             "source_unit": "{veh}",
             "period_s": 300,
             "cadence_s": 300,
-            "quality": {"spike": {"suspect": 90.0}},
+            "quality": {"spike": {"suspect": 90, "method": "average"}},
         },
     ]
 
