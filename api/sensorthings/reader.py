@@ -23,6 +23,7 @@ from api.sensorthings import paths
 from api.sensorthings.about import about
 from api.sensorthings.asked import Asked
 from api.sensorthings.beginnings import Beginnings
+from api.sensorthings.kept import Kept
 from api.sensorthings.paths import Resource, no_such
 from api.sensorthings.syntax import Options
 from schemas.datasets import Dataset
@@ -38,6 +39,7 @@ class Body(msgspec.Struct, frozen=True):
 
     content: bytes | None
     media_type: str = "application/json"
+    etag: str = ""
 
 
 class Reader:
@@ -48,6 +50,7 @@ class Reader:
         self._cursors = cursors
         self._max_top = max_top
         self._beginnings = Beginnings()
+        self._kept = Kept[Body]()
         self._newest_days = self._look_again = datetime.min.replace(tzinfo=UTC)
         self._about = lru_cache(16)(lambda site: _json.encode(about(datasets, site)).decode())
 
@@ -58,31 +61,44 @@ class Reader:
         """
         resource = paths.parse(path)
         asked = asking.read(resource, items)
-        now = datetime.fromtimestamp(now_ms / 1000, UTC)
         try:
             async with self._pool.connection() as connection:
-                stored = geometry.Stored()
-                if _any_geometry(asked.options):
-                    stored = await run.stored_geometries(connection)
-                mark, recent = self._beginnings.mark, await self._recent(connection, now)
-
-                def builder() -> Builder:
-                    return Builder(root, self._about(site), mark, now, recent, stored, self._max_top)
-
-                async def rows(statement: str, values: Mapping[str, Any]) -> Rows:
-                    found = await run.fetch(connection, statement, values)
-                    return [(await self._beginnings.put_in(connection, row[0], now_ms), *row[1:]) for row in found]
-
-                answer = _Answer(connection, resource, asked, builder, rows)
-                if resource.many:
-                    url = f"{root}/{quote(path.strip('/'), safe=_SAFE)}"
-                    return await answer.collection(url, items, self._cursors)
-                return await answer.entity()
+                snapshot, same = await run.snapshot(connection), (path, *items, root)
+                if (kept := self._kept.find(same, snapshot, now_ms)) is not None:
+                    return kept
+                body = await self._made(connection, path, resource, asked, items, site, root, now_ms)
+                if body.content is not None:
+                    body = msgspec.structs.replace(body, etag=etag_of(body.content))
+                self._kept.put(same, snapshot, now_ms, body, len(body.content or b""))
+                return body
         except psycopg.DataError as e:
             raise bad_parameter(
                 "$filter", f"a value is outside of what can be computed ({str(e).partition(chr(10))[0]})",
                 "Look for numbers or times that grow too large.",
             ) from e  # fmt: skip
+
+    async def _made(
+        self, connection: run.Connection, path: str, resource: Resource, asked: Asked, items: Sequence[tuple[str, str]],
+        site: str, root: str, now_ms: int,
+    ) -> Body:  # fmt: skip
+        now = datetime.fromtimestamp(now_ms / 1000, UTC)
+        stored = geometry.Stored()
+        if _any_geometry(asked.options):
+            stored = await run.stored_geometries(connection)
+        mark, recent = self._beginnings.mark, await self._recent(connection, now)
+
+        def builder() -> Builder:
+            return Builder(root, self._about(site), mark, now, recent, stored, self._max_top)
+
+        async def rows(statement: str, values: Mapping[str, Any]) -> Rows:
+            found = await run.fetch(connection, statement, values)
+            return [(await self._beginnings.put_in(connection, row[0], now_ms), *row[1:]) for row in found]
+
+        answer = _Answer(connection, resource, asked, builder, rows)
+        if resource.many:
+            url = f"{root}/{quote(path.strip('/'), safe=_SAFE)}"
+            return await answer.collection(url, items, self._cursors)
+        return await answer.entity()
 
     async def _recent(self, connection: run.Connection, now: datetime) -> datetime:
         """From when on newest readings are looked for first; by what is stored, for a city may have old data alone."""
@@ -90,6 +106,11 @@ class Reader:
             self._newest_days = await run.newest_days(connection) or now
             self._look_again = now + LOOK_AGAIN_AFTER
         return self._newest_days
+
+
+def etag_of(content: bytes) -> str:
+    """The ETag of an answer: weak, for encodings differ."""
+    return f'W/"{hashlib.blake2b(content, digest_size=9).hexdigest()}"'
 
 
 _SAFE = "$()',:;/@*="

@@ -502,7 +502,7 @@ async def test_newest_observation_of_every_datastream_is_one_statement(
     page = await get(path)
     assert len(asked) == 2  # one for the beginnings of series, which are remembered
     assert await get(path) == page
-    assert len(asked) == 3
+    assert len(asked) <= 3
     newest = {}
     for r in readings():
         key = (r.dataset, r.sensor, r.metric)
@@ -513,6 +513,32 @@ async def test_newest_observation_of_every_datastream_is_one_statement(
         expected = newest.get((about["dataset"], about["sensor"], about["metric"]))
         assert found == ([] if expected is None else [expected])
         assert ("Observations@iot.nextLink" in stream) == (expected is not None)
+
+
+async def test_an_answer_is_given_again_until_something_is_stored(
+    database: Settings, get: Get, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, fetch = [], run.fetch
+
+    async def counted(connection: run.Connection, statement: str, values: Any) -> Any:
+        asked.append(statement)
+        return await fetch(connection, statement, values)
+
+    monkeypatch.setattr(run, "fetch", counted)
+    path = "Observations?$orderby=phenomenonTime desc&$top=1&$select=parameters"
+    options = f"-c search_path={database.database_schema},public"
+    with psycopg.connect(str(database.database_url), autocommit=True, options=options) as connection:
+        before = await get(path)
+        for _ in range(200):  # other tests write to the same server
+            made = len(asked)
+            assert await get(path) == before
+            if len(asked) == made:
+                break
+        else:
+            pytest.fail("the statement was asked every time")
+        for step, rev in ((1, 2), (-1, 1)):
+            connection.execute("UPDATE readings SET rev = rev + %s", (step,))
+            assert (await get(path))["value"][0]["parameters"]["rev"] == rev
 
 
 async def test_expansions_nest_with_options_and_their_next_link_gives_the_rest(get: Get) -> None:

@@ -29,6 +29,12 @@ async def fetch(
         connection.prepare_threshold = None
 
 
+async def snapshot(connection: Connection) -> str:
+    """Which transactions have ended: while this stays the same, so does all that is stored."""
+    row = await (await connection.execute("SELECT pg_current_snapshot()::text")).fetchone()
+    return str(row[0]) if row else ""
+
+
 _FIRST = """
     SELECT s.series, r.start, r.period_s
     FROM unnest(%s::integer[]) AS s (series)
