@@ -6,6 +6,9 @@ median absolute deviation: Iglewicz and Hoaglin, "How to detect and handle outli
 once it is closed, its readings get it by an amendment, for one sensor's readings can't wait for another's windows.
 """
 
+import math
+import statistics
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -51,16 +54,16 @@ def judge(mean: Array, near: Array, limits: Neighbours) -> tuple[Array, Array]:
     return judged, suspect
 
 
-def judge_one(own: float, others: Array, limits: Neighbours) -> bool | None:
-    """Whether one sensor's hour is suspect beside its neighbours' (k, NaN where one has none); None: no verdict."""
-    judged, suspect = judge(np.concatenate(([own], others))[:, None], _first_only(len(others) + 1), limits)
-    return bool(suspect[0, 0]) if judged[0, 0] else None
-
-
-def _first_only(n: int) -> Array:
-    near = np.zeros((n, n), bool)
-    near[0, 1:] = True
-    return near
+def judge_one(own: float, others: Iterable[float], limits: Neighbours) -> bool | None:
+    """Whether one sensor's hour is suspect beside its neighbours' (NaN where one has none); None: no verdict. What
+    `judge` says, for a handful of numbers.
+    """
+    known = [mean for mean in others if math.isfinite(mean)]
+    if len(known) < limits.min_sensors or not math.isfinite(own):
+        return None
+    median = statistics.median(known)
+    spread = statistics.median(abs(mean - median) for mean in known)
+    return abs(own - median) > max(limits.suspect, limits.share * abs(median), limits.spread * spread)
 
 
 class Places:

@@ -148,7 +148,7 @@ async def _of_hours(work: Work, hours: set[tuple[Key, int]]) -> list[Verdict]:
         slot = owner.table.slot(key)
         assert limits is not None and slot is not None
         own = means.get((key, start), np.nan)
-        suspect = judge_one(own, np.array([means.get((other, start), np.nan) for other in others]), limits)
+        suspect = judge_one(own, [means.get((other, start), np.nan) for other in others], limits)
         verdicts.append(Verdict(slot, start, start + _HOUR_MS, int(RULES["neighbours"]) if suspect else 0))
     return verdicts
 

@@ -114,7 +114,8 @@ def test_a_library_that_may_be_replaced_is_known_to_one_file(library: str) -> No
 
 SCHEMAS_MAY_IMPORT = {
     "csv", "collections", "dataclasses", "datetime", "enum", "fractions", "functools", "hashlib", "importlib", "io",
-    "json", "math", "msgspec", "numpy", "pathlib", "re", "schemas", "tomllib", "types", "typing", "zlib", "zoneinfo",
+    "json", "math", "msgspec", "numpy", "pathlib", "re", "schemas", "statistics", "tomllib", "types", "typing",
+    "zlib", "zoneinfo",
 }  # fmt: skip
 SCHEMAS_READ_FILES = {
     "schemas/datasets.py": "the datasets that ship in the package",

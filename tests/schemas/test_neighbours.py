@@ -1,6 +1,8 @@
 """Hours against the neighbours' hours."""
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
 from schemas.neighbours import Places, judge, judge_one, within
 from schemas.quality import Neighbours
@@ -35,20 +37,31 @@ def test_a_sensor_without_neighbours_is_not_judged() -> None:
     assert not judged.any() and not suspect.any()
 
 
-def test_one_hour_is_judged_as_all_are() -> None:
+MEANS = st.lists(st.one_of(st.just(NAN), st.integers(-20, 150).map(float)), min_size=1, max_size=9)
+
+
+@given(MEANS, st.integers(2, 5), st.sampled_from((0.0, 0.5)), st.sampled_from((0.0, 2.0, 8.0)))
+def test_one_hour_is_judged_as_all_are(means: list[float], min_sensors: int, share: float, spread: float) -> None:
+    limits = Neighbours(1000, suspect=15, min_sensors=min_sensors, share=share, spread=spread)
+    near = np.zeros((len(means), len(means)), bool)
+    near[0, 1:] = True
+    judged, suspect = judge(np.array(means)[:, None], near, limits)
+    assert judge_one(means[0], means[1:], limits) == (bool(suspect[0, 0]) if judged[0, 0] else None)
+
+
+def test_one_hour_has_no_verdict_without_enough_neighbours() -> None:
     limits = Neighbours(1000, suspect=15, min_sensors=2)
-    assert judge_one(30.0, np.array([10.0, 12.0, NAN]), limits) is True
-    assert judge_one(20.0, np.array([10.0, 12.0]), limits) is False
-    assert judge_one(30.0, np.array([10.0, NAN]), limits) is None, "too few neighbours"
-    assert judge_one(NAN, np.array([10.0, 12.0]), limits) is None, "no hour of its own"
+    assert judge_one(30.0, [10.0, 12.0, NAN], limits) is True
+    assert judge_one(20.0, [10.0, 12.0], limits) is False
+    assert judge_one(30.0, [10.0, NAN], limits) is None and judge_one(NAN, [10.0, 12.0], limits) is None
 
 
 def test_where_neighbours_differ_among_themselves_nobody_is_suspect() -> None:
     """Both directions of a road: at rush hour the median is of neither."""
     limits = Neighbours(1000, suspect=50, min_sensors=3, spread=8)
-    assert judge_one(100.0, np.array([98.0, 30.0, 95.0, 28.0]), limits) is False
-    assert judge_one(28.0, np.array([98.0, 96.0, 95.0, 99.0]), limits) is True
-    assert judge_one(28.0, np.array([98.0, 80.0, 75.0, 99.0]), limits) is False, "61 is less than 8 times 9.5"
+    assert judge_one(100.0, [98.0, 30.0, 95.0, 28.0], limits) is False
+    assert judge_one(28.0, [98.0, 96.0, 95.0, 99.0], limits) is True
+    assert judge_one(28.0, [98.0, 80.0, 75.0, 99.0], limits) is False, "61 is less than 8 times 9.5"
 
 
 def test_neighbours_are_those_of_the_time() -> None:
