@@ -89,12 +89,19 @@ def build(
 
     app.agent(topic, name=f"{name}-feed", concurrency=1)(feed)
 
+    # Kafka gives a static member that is back soon what its predecessor had, without asking the group's leader. If the
+    # leader divided while the topic was being made anew, that is nothing, and would be for ever. To join once more has
+    # the leader divide again, and changes nothing for a process that rightly stands by.
+    asked_again: list[Any] = []
+
     async def on_assigned(*_: Any, **__: Any) -> None:
         with _crash_only():
             await prepare()  # also by one that gets no partition yet: it stands by
             partitions = {tp for tp in app.consumer.assignment() if tp.topic == topic_name}
             if partitions:
                 await _take_over(partitions)
+            elif not asked_again:
+                asked_again.append(app.add_future(app.consumer.subscribe({topic_name})))
 
     async def _take_over(partitions: set[TP]) -> None:
         first = await app.consumer.earliest_offsets(*partitions)
@@ -124,8 +131,9 @@ def build(
             partitions = {tp for tp in app.consumer.assignment() if tp.topic == topic_name}
             if partitions:
                 await _commit(app, topic_name, role.committed())
-                ends = {tp.partition: app.consumer.highwater(tp) or 0 for tp in partitions}
-                role.measure_lag(ends)
+                with contextlib.suppress(AssertionError):  # aiokafka: the partition was taken away meanwhile
+                    ends = {tp.partition: app.consumer.highwater(tp) or 0 for tp in partitions}
+                    role.measure_lag(ends)
 
     app.task(work)
     app.task(commit)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaError, for_code
 
 from schemas import published, wire
@@ -97,6 +98,24 @@ class Log:
         return self.stack.query(
             f"SELECT {minutes.format('since')}, {minutes.format('until')} FROM log_gaps ORDER BY id"
         )
+
+    def partitions(self, role: str) -> int:
+        """How many partitions the members of the role's group have."""
+        found: list[int] = []
+
+        async def ask() -> None:
+            admin = await _admin(self.stack)
+            try:
+                name = group_name(self.stack.settings.kafka_topic_prefix, role)
+                (answer,) = await admin.describe_consumer_groups([name])
+            finally:
+                await admin.close()
+            ((*_, members),) = answer.groups
+            given = [ConsumerProtocolMemberAssignment.decode(member[-1]) for member in members if member[-1]]
+            found.append(sum(len(numbers) for one in given for _, numbers in one.assignment))
+
+        self._run(ask)
+        return found[0]
 
     def gaps(self) -> list[tuple[Any, ...]]:
         return self.stack.query("SELECT topic, reason, log_epoch, first_lost, next_offset FROM log_gaps ORDER BY id")
@@ -225,6 +244,21 @@ def test_kafkas_volume_made_anew(log: Log) -> None:
     assert_windows_are_whole(log, 70)
     published = log.stack.query("SELECT published_seq > 0, published_seq <= out_seq FROM positions")
     assert published == [(True, True)]
+
+
+def test_topics_made_anew_under_processes_that_are_killed_then(log: Log) -> None:
+    """While the topics are gone the group's leader hands out nothing; Kafka keeps that for a member of the same
+    instance that is back soon, and would leave it without partitions for ever.
+    """
+    log.drop(*TOPICS)
+    log.stack.wait_until(lambda: log.partitions("clean") == 0 and log.partitions("windows") == 0, "nothing is assigned")
+    for role in ROLES:
+        if log.stack.is_running(role):
+            log.stack.kill(role)
+    log.make()
+    log.append(40)
+    log.stack.start(*ROLES)
+    log.wait_stored(70)
 
 
 def test_records_that_retention_took_before_they_were_read(log: Log) -> None:
