@@ -15,15 +15,18 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import faust
+from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from schemas.errors import CityfeedError
 from schemas.settings import Settings
 from schemas.topics import group_name
+from stream_processors.group_watch import divided
 
 log = logging.getLogger(__name__)
 
 COMMIT_EVERY_S = 2.0
+STAND_BY_LOOK_S, STAND_BY_LOOKS = 2.0, 3
 
 
 class Role(Protocol):
@@ -135,8 +138,26 @@ def build(
                     ends = {tp.partition: app.consumer.highwater(tp) or 0 for tp in partitions}
                     role.measure_lag(ends)
 
+    async def stand_by() -> None:
+        """See that a process without partitions is not one that missed them: then the next one joins anew."""
+        looks = 0
+        while not app.should_stop:
+            await asyncio.sleep(STAND_BY_LOOK_S)
+            left: set[int] = set()
+            if not any(tp.topic == topic_name for tp in app.consumer.assignment()):
+                with contextlib.suppress(KafkaError, OSError):
+                    partitions, owned = await divided(settings.kafka_bootstrap, app.conf.id, topic_name) or (left, left)
+                    left = partitions - owned
+            looks = looks + 1 if left else 0
+            if looks >= STAND_BY_LOOKS:
+                log.critical(
+                    "nobody has partition(s) %s of %s, and this process none: it begins anew", left, topic_name
+                )
+                _exit()
+
     app.task(work)
     app.task(commit)
+    app.task(stand_by)
     return app
 
 

@@ -355,7 +355,9 @@ COVERED_BY: dict[str, tuple[str, ...]] = {
         "api/queries/indices.py", "api/routes/indices.py", "stream_processors/reindex.py",
         "stream_processors/store/indices.py",
     ),
-    "tests/integration/test_broken_logs.py": ("stream_processors/log_reader.py", "stream_processors/windows_start.py"),
+    "tests/integration/test_broken_logs.py": (
+        "stream_processors/group_watch.py", "stream_processors/log_reader.py", "stream_processors/windows_start.py",
+    ),
     "tests/integration/test_registering.py": ("stream_processors/registering.py",),
     "tests/integration/test_verdicts.py": (
         "stream_processors/amend.py", "stream_processors/verdicts.py", "stream_processors/store/verdicts.py",

@@ -118,15 +118,22 @@ def _provision(base: stack.Database, tools: Tools, where: Layout) -> None:
     _as_postgres([*single, base.name], where.postgres, "CREATE EXTENSION IF NOT EXISTS timescaledb\n")
 
 
+def new_cluster_id() -> str:
+    """Sixteen random bytes as Kafka writes its ids; none begins with a hyphen, for tools take that for an option."""
+    while True:
+        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        if not cluster_id.startswith("-"):
+            return cluster_id
+
+
 def _format_kafka(tools: Tools, where: Layout) -> None:
     """Kafka's storage gets its cluster id once."""
     if (where.kafka / "data" / "meta.properties").is_file():
         return
     shutil.rmtree(where.kafka / "data", ignore_errors=True)
-    cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     command = [
         str(tools.java), "-XX:TieredStopAtLevel=1", "-cp", f"{tools.kafka_jars}/*", "kafka.tools.StorageTool",
-        "format", "-t", cluster_id, "-c", str(where.kafka / "server.properties"), "--standalone",
+        "format", "-t", new_cluster_id(), "-c", str(where.kafka / "server.properties"), "--standalone",
     ]  # fmt: skip
     with tempfile.TemporaryFile() as output:
         if subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False).returncode != 0:

@@ -126,6 +126,7 @@ class Load(threading.Thread):
         self._messages = messages
         self._rate_per_s = rate_per_s
         self._ending = threading.Event()
+        self._publishing = threading.Lock()  # held for a message, so that after `pause` none is under way
         self._going = threading.Event()
         self._going.set()
         self.sent: list[tuple[Message, mqtt.MQTTMessageInfo]] = []
@@ -133,7 +134,8 @@ class Load(threading.Thread):
 
     def pause(self) -> None:
         """Send nothing for a while; returns when all is acknowledged."""
-        self._going.clear()
+        with self._publishing:
+            self._going.clear()
         self._wait_for_acknowledgements()
 
     def go_on(self) -> None:
@@ -177,9 +179,12 @@ class Load(threading.Thread):
                 self._going.wait()
                 due = max(due + 1 / self._rate_per_s, time.monotonic() - 1)
                 time.sleep(max(0.0, due - time.monotonic()))
-                message = next(self._messages)
-                topic = f"{self._settings.mqtt_topic_prefix}/v1/{DATASET}/{message[0]}"
-                self.sent.append((message, client.publish(topic, message[1], qos=1)))
+                with self._publishing:
+                    if not self._going.is_set():
+                        continue
+                    message = next(self._messages)
+                    topic = f"{self._settings.mqtt_topic_prefix}/v1/{DATASET}/{message[0]}"
+                    self.sent.append((message, client.publish(topic, message[1], qos=1)))
             self._wait_for_acknowledgements()
         finally:
             client.disconnect()

@@ -123,10 +123,11 @@ class World:
         return int(found[0][0])
 
     def drain(self) -> None:
-        """Stop the load, and wait until all that was sent is stored."""
+        """Stop the load, and wait until all that was sent is stored, its windows are made and published."""
         self.load.pause()
         sent = len({row[:3] for row in self.load.readings()})
         self.until(lambda: self.stack.query("SELECT count(*) FROM readings") == [(sent,)], f"{sent} readings", 120, 0.5)
+        self._wait_until_quiet(time.monotonic() + SETTLE_S)
 
     def keep_logs(self) -> None:
         """Remember what is in the topics, for they are about to be no more."""
