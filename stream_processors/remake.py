@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stream_processors.ordering import keys
+from stream_processors import ordering
 from stream_processors.owner import Owner, Work, count_closed
 from stream_processors.repair import Key, as_columns, ranges
 from stream_processors.series import Rows
@@ -52,15 +52,15 @@ async def _remake(work: Work, width_s: int, slot: Array, start: Array) -> int:
     load_slot, begin, end = ranges(np.concatenate((slot, by[weighed])), np.concatenate((start, start[weighed])), width)
     stored = await work.store.readings_between(table.columns["id"][load_slot], begin, end)
     loaded = work.owner.rows(stored)
-    wanted = np.isin(keys(loaded.slot, loaded.start // width * width), keys(slot, start))
+    wanted = np.isin(ordering.keys(loaded.slot, loaded.start // width * width), ordering.keys(slot, start))
     eligible = loaded.span_ms < width
     rows, among = _distinct_rows(loaded.take(wanted & eligible)), _distinct_rows(loaded.take(eligible))
     if len(rows):
         closed = close_rows(rows, width_s, among, table)
         await work.put_closed(closed, expect_new=False)
         count_closed(closed, repaired=True)
-    made = np.unique(keys(rows.slot, rows.start // width * width))
-    gone = ~np.isin(keys(slot, start), made)  # a rev changed the period: no reading is this window's any more
+    made = np.unique(ordering.keys(rows.slot, rows.start // width * width))
+    gone = ~np.isin(ordering.keys(slot, start), made)  # a rev changed the period: no reading is this window's any more
     if gone.any():
         await work.put_closed(gone_rows(slot[gone], width_s, start[gone]), expect_new=False)
     await ask(work, width_s, slot, start)
@@ -85,5 +85,5 @@ def _by_day(rows: Array, start: Array) -> list[Array]:
 
 def _distinct_rows(rows: Rows) -> Rows:
     """Rows of distinct (slot, start): a range that was asked for twice gives its readings twice."""
-    _, first = np.unique(keys(rows.slot, rows.start), return_index=True)
+    _, first = np.unique(ordering.keys(rows.slot, rows.start), return_index=True)
     return rows.take(first)

@@ -1,5 +1,6 @@
 """`cityfeed up` as a person runs it: to `ready` with the sample city, and ended with Ctrl-C."""
 
+import contextlib
 import json
 import os
 import re
@@ -73,7 +74,13 @@ class Up:
         family = probes.family(self.process.pid)
         began = time.monotonic()
         self.process.send_signal(signal_number)
-        self.process.wait(60)
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:  # the tests that follow want its ports
+            for pid in (self.process.pid, *family):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            raise
         took_s = time.monotonic() - began
         time.sleep(0.5)
         return took_s, [pid for pid in family if Path(f"/proc/{pid}").exists()]

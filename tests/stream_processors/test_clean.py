@@ -106,6 +106,7 @@ def test_a_metric_without_parameters_is_not_evaluated(registry: Registry) -> Non
 @pytest.mark.parametrize(
     ("raw", "reason"),
     [
+        (batch(1.0, start=NOW + 300_001, origin=Origin.IMPORT), "clock_future"),
         (batch(1.0, start=NOW + 300_001), "clock_future"),
         (batch(1.0, start=946_684_799_999), "clock_past"),
         (batch(1.0, start=-5, origin=Origin.IMPORT), "clock_past"),

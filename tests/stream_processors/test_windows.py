@@ -228,6 +228,23 @@ def test_restored_state_goes_on_where_the_stored_rows_end() -> None:
     assert closed[0].aggregates.n.tolist() == [3]
 
 
+@pytest.mark.parametrize("lateness_days", [2, 20])
+def test_windows_that_waited_for_a_longer_lateness_close_after_a_restart_with_a_shorter_one(lateness_days: int) -> None:
+    """
+    stored     readings of every five minutes to day 21; the window of day 0 is the newest that was closed
+    lateness   was so many days, is a minute now: what lies between is open, and closes at once
+    """
+    day, last = 24 * 60, 21 * 24 * 60
+    windows = new_windows()
+    slot, of = np.array([0]), list(range((21 - lateness_days) * day, last, 5))
+    windows.restore(slot, np.array([(last - 5) * MINUTE]), np.array([last * MINUTE]), np.array([last * MINUTE]))
+    windows.restore_closed(slot, 900, np.array([of[0] * MINUTE]))
+    windows.finish_restore()
+    assert windows.open_since().tolist() == [of[0] * MINUTE]
+    windows.remember(rows(windows, of))
+    assert starts(windows.close({})[0]) == list(range(of[0], last - 15, 15))
+
+
 def test_a_series_that_is_new_comes_late_for_what_its_sensor_has_closed() -> None:
     """Volume was there first and its window closed: speed's readings of then are made again with their weights."""
     windows = new_windows(VOLUME)
