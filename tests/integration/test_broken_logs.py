@@ -263,7 +263,7 @@ def test_topics_made_anew_under_processes_that_run(log: Log, killed: bool) -> No
                 log.stack.start(role)  # as supervisord does
         return log.stored() == 70
 
-    log.stack.wait_until(all_stored, "70 readings", timeout_s=90)
+    log.stack.wait_until(all_stored, "70 readings", timeout_s=150)
 
 
 def test_records_that_retention_took_before_they_were_read(log: Log) -> None:
