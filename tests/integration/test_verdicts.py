@@ -30,6 +30,8 @@ from stream_processors.store import Store
 from stream_processors.verdicts import answer
 from tests.api.city import app_without_servers, client_of
 from tests.integration.real_week import SAMPLE
+from tests.integration.test_chain import CHAIN, count, hasty_city  # noqa: F401  (a fixture)
+from tests.integration.test_indices import midnight
 from tests.service_stack import unique_settings
 
 HOUR_MS, STEP_MS = 3_600_000, 300_000
@@ -322,3 +324,40 @@ async def test_a_detectors_day_is_flagged_in_all_its_series(settings: Settings) 
     published = [row for row in await city.amended() if row["tests"] & Test.DETECTOR_CONSTANT]
     assert {row["metric"] for row in published} == {"occupancy", "volume", "speed"} and len(published) == 3 * 288
     await city.close()
+
+
+@pytest.mark.timeout(240)
+def test_from_mqtt_to_the_table_with_a_sensors_own_limits(make_stack: Any, hasty_city: Path) -> None:  # noqa: F811
+    """The real processes: places and one sensor's own rule come by MQTT, the odd one's closed hours are amended."""
+    stack = make_stack(city_dir=str(hasty_city), repair_quiet_s=1, repair_max_delay_s=3)
+    stack.start(*CHAIN)
+    stack.wait_ready(*CHAIN)
+    own = {"series": {"speed": {"quality": {"suspect": [0, 90]}}}}
+    stack.publish_all([
+        (stack.mqtt_topic("traffic", sensor) + "/meta",
+         {"site": {"lon": -118.0, "lat": lat}} | (own if sensor == "n6" else {}))
+        for sensor, lat in PLACES.items()
+    ])  # fmt: skip
+    stack.wait_until(
+        lambda: count(stack, "registrations WHERE dataset = 'traffic' AND lat < 35") >= len(PLACES), "the places"
+    )
+    begin = midnight(3)
+    by_sensor: dict[str, list[dict[str, Any]]] = {}
+    for sensor, _, start, value, _ in speeds():
+        by_sensor.setdefault(sensor, []).append({"t": start - DAY_0_MS + begin, "speed": value, "unit": "km/h"})
+    stack.publish_all([(stack.mqtt_topic("traffic", sensor), rows) for sensor, rows in by_sensor.items()])
+    flagged = (
+        "SELECT DISTINCT sensor, flag FROM readings JOIN series ON id = series WHERE tests & {} <> 0 ORDER BY 1, 2"
+    )
+    suspect = f"readings WHERE tests & {int(Test.NEIGHBOURS_SUSPECT)} <> 0"
+    stack.wait_until(lambda: count(stack, suspect) == 36, "the verdicts on three hours", timeout_s=90)
+    assert stack.query(flagged.format(int(Test.NEIGHBOURS_SUSPECT))) == [("odd", int(Flag.SUSPECT))]
+    assert stack.query(flagged.format(int(Test.GROSS_RANGE_SUSPECT))) == [("n6", int(Flag.SUSPECT))]
+    stack.wait_until(lambda: count(stack, "outbox") == 0, "everything is published")
+    told = [
+        (sensor, tests)
+        for record in stack.records("readings.amended")
+        for columns in [published.decode(record.value or b"").columns]
+        for sensor, tests in zip(columns["sensor"].values(), columns["tests"].tolist(), strict=True)  # type: ignore[union-attr]
+    ]
+    assert len([sensor for sensor, tests in told if tests & Test.NEIGHBOURS_SUSPECT and sensor == "odd"]) == 36
