@@ -16,6 +16,7 @@ from stream_processors.quality.columns import Steps, Verdict
 Array = npt.NDArray[Any]
 
 _SAMPLES = 8
+_TOGETHER = 8  # so many readings of a series in a row are looked at together
 
 
 def judge(steps: Steps) -> Verdict:
@@ -40,14 +41,15 @@ def _flat(steps: Steps, rows: Array, back: str) -> Array:
     Most are told from a few values; only what is flat in those is looked at in full.
     """
     flat = np.zeros(len(steps.value), bool)
+    if not len(rows):
+        return flat
     back_n, tolerance = steps.parameters[back][rows], steps.parameters["flat_tolerance"][rows]
     keep = np.flatnonzero((back_n > 0) & (back_n <= steps.reach(rows)))
     if len(keep):
         few = back_n[keep] * np.arange(_SAMPLES, -1, -1)[:, None] // _SAMPLES
         keep = keep[_spread(steps, rows[keep], few) < tolerance[keep]]
     if len(keep):
-        everything = np.minimum(np.arange(int(back_n[keep].max()) + 1)[:, None], back_n[keep])
-        keep = keep[_spread(steps, rows[keep], everything) < tolerance[keep]]
+        keep = keep[_whole_spread(steps, rows[keep], back_n[keep]) < tolerance[keep]]
     flat[rows[keep]] = True
     return flat
 
@@ -56,3 +58,36 @@ def _spread(steps: Steps, rows: Array, lag: Array) -> Array:
     """The range of the values `lag` back from each row; what is missing is passed over."""
     value, _ = steps.back(rows, lag, starts=False)
     return np.asarray(np.fmax.reduce(value, axis=0) - np.fmin.reduce(value, axis=0))
+
+
+def _whole_spread(steps: Steps, rows: Array, back_n: Array) -> Array:
+    """The range (k) of the values of each row and `back_n` before it. Readings of one series that follow each other
+    share nearly all of these, so they are looked at together.
+    """
+    found = np.empty(len(rows))
+    edge = np.ones(len(rows) + 1, bool)
+    series = steps.parameters.rows[rows]
+    edge[1:-1] = (np.diff(series) != 0) | (np.diff(rows) != 1) | (np.diff(back_n) != 0)
+    begin = np.flatnonzero(edge)
+    length = np.diff(begin)
+    single = np.repeat(length < _TOGETHER, length)
+    for at in np.flatnonzero(length >= _TOGETHER).tolist():
+        part = slice(begin[at], begin[at + 1])
+        n, many = int(back_n[begin[at]]), int(length[at])
+        value, _ = steps.back(rows[part][-1:], np.arange(n + many - 1, -1, -1)[:, None], starts=False)
+        found[part] = _sliding_range(value[:, 0], n + 1)
+    if single.any():
+        lag = np.minimum(np.arange(int(back_n[single].max()) + 1)[:, None], back_n[single])
+        found[single] = _spread(steps, rows[single], lag)
+    return found
+
+
+def _sliding_range(value: Array, n: int) -> Array:
+    """The range of each n values in a row (n or more values), by doubling: of 2, 4, 8, ... and of two that overlap."""
+    low, high, width = value, value, 1
+    while 2 * width <= n:
+        low, high = np.fmin(low[:-width], low[width:]), np.fmax(high[:-width], high[width:])
+        width *= 2
+    if rest := n - width:
+        low, high = np.fmin(low[:-rest], low[rest:]), np.fmax(high[:-rest], high[rest:])
+    return np.asarray(high - low)

@@ -5,12 +5,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from schemas.datasets import Metric, Position
 from schemas.flags import Test, fired_tests
 from schemas.quality import Attenuated, Clock, FlatLine, RateOfChange, Season, Spike, TimeGap
-from stream_processors.quality import STEP_TESTS, roll_up
-from stream_processors.quality.parameters import LEAST_KEPT, NO_CLIMATE, climate, parameters
+from stream_processors.quality import STEP_TESTS, Judged, roll_up
+from stream_processors.quality.parameters import LEAST_KEPT, NO_CLIMATE, Table, climate, parameters
+from stream_processors.quality.sequence import Batch, Sequence
 from tests.stream_processors.quality.series import each, judge, rows
 
 AUGUST = 1_564_617_600_000  # 2019-08-01T00:00Z
@@ -103,6 +106,38 @@ def test_a_flat_line_is_flagged_once_it_has_lasted() -> None:
     metric = Metric(cadence_s=60, flat_line=FlatLine(0.1, 180, 300))
     value = [1, 2, 2, 2.05, 2, 2, 2, 2, 3]
     assert fired(metric, value) == [*[""] * 4, *["flat-line-suspect"] * 2, *["flat-line-fail"] * 2, ""][: len(value)]
+
+
+@given(
+    st.lists(st.sampled_from((1.0, 1.0, 1.0, 1.04, 1.2, float("nan"))), min_size=30, max_size=90), st.integers(2, 25)
+)
+def test_flat_lines_are_the_same_however_they_are_looked_at(values: list[float], back: int) -> None:
+    """Many readings of a series at once are looked at together; one at a time by itself."""
+    metric = Metric(cadence_s=60, flat_line=FlatLine(0.1, suspect_s=back * 60))
+    start = np.arange(len(values)) * 60_000
+    rows = np.repeat(parameters(metric, 60), 1)
+
+    def in_batches(size: int) -> list[bool]:
+        table, sequence = Table(), Sequence()
+        found: list[bool] = []
+        table.append(rows)
+        sequence.expect(np.zeros(1, np.int64), rows["keep"])
+        for at in range(0, len(values), size):
+            of = np.zeros(len(start[at : at + size]), np.int64)
+            one, none = np.ones(len(of), np.int32), np.zeros(len(of), np.uint32)
+            judged, _ = sequence.take(
+                Batch(of, start[at : at + size], np.array(values[at : at + size]), one, one * 60, none,
+                      start[at : at + size], table.take(of), Judged(none, none > 0))
+            )  # fmt: skip
+            found += ((judged.tests & int(Test.FLAT_LINE_SUSPECT)) != 0).tolist()
+        return found
+
+    def spread(i: int) -> float:
+        known = [value for value in values[i - back : i + 1] if value == value]
+        return max(known) - min(known)
+
+    slow = [i >= back and values[i] == values[i] and spread(i) < 0.1 for i in range(len(values))]
+    assert in_batches(1) == in_batches(len(values)) == in_batches(17) == slow
 
 
 def test_without_a_cadence_what_counts_readings_is_not_judged() -> None:
