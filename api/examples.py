@@ -9,11 +9,13 @@ from api.rows import (
     IndexRow,
     LatestValueRow,
     ListMeta,
+    Measured,
     MeasureRow,
     MeasuresMeta,
     MetricRow,
     PlaceRow,
     QualityRow,
+    QualityScore,
     RangeMeta,
     ReadingRow,
     SensorRow,
@@ -83,7 +85,8 @@ DATASET = DatasetRow(
             [0, 250], [0, 160], {"spike": {"suspect": 60.0, "fail": 120.0, "method": "differential"}}, {},
         )
     ],
-    207,
+    207, True, False, Measured("2026-11-16T08:10:00.000Z", "2026-11-16T08:10:01.250Z", 300.0, 0.8, 2.1),
+    QualityScore(97.1, 0.985, 1.0, 0.986),
     {"self": _URL, "sensors": f"{_URL}/sensors", "latest": f"{_URL}/latest", "readings": f"{_URL}/readings",
      "windows": f"{_URL}/windows"},
 )  # fmt: skip

@@ -430,6 +430,25 @@ class MetricRow(msgspec.Struct, frozen=True):
     ]
 
 
+class Measured(msgspec.Struct, frozen=True):
+    """What is measured of a dataset, beside what is declared; null where nothing is known yet."""
+
+    newest: Annotated[Moment | None, Meta(description="End of the newest reading.")]
+    last_run: Annotated[Moment | None, Meta(description="When something was received last.")]
+    interval_s: Annotated[float | None, Meta(description="Median time between readings, last 24 closed hours.")]
+    lateness_p50_s: Annotated[float | None, Meta(description="From a reading's end to its receipt, median.")]
+    lateness_p99_s: Annotated[float | None, Meta(description="The same, 99 %.")]
+
+
+class QualityScore(msgspec.Struct, frozen=True):
+    """How far a dataset can be trusted now, with the parts of the score, 0 to 1; null: not known, left out of it."""
+
+    score: Annotated[float | None, Meta(description="0 to 100: the product of the parts.", examples=[97.1])]
+    completeness: Annotated[float | None, Meta(description="Share of the last 24 closed hours that is covered.")]
+    timeliness: Annotated[float | None, Meta(description="Declared over measured lateness (99 %), at most 1.")]
+    validity: Annotated[float | None, Meta(description="Share of the newest readings that passed their checks.")]
+
+
 class DatasetRow(msgspec.Struct, frozen=True):
     """A dataset."""
 
@@ -448,6 +467,10 @@ class DatasetRow(msgspec.Struct, frozen=True):
     privacy: Annotated[dict[str, str], Meta(description="The privacy review: when, by whom, the rule.")]
     metrics: list[MetricRow]
     sensors: Annotated[int, Meta(description="Sensors registered or heard of.", examples=[207])]
+    automated: Annotated[bool, Meta(description="No person is needed for an update.", examples=[True])]
+    overdue: Annotated[bool, Meta(description="Nothing came for three declared intervals.", examples=[False])]
+    measured: Measured
+    quality: QualityScore
     links: Annotated[dict[str, str], Meta(description="Where its data is.")]
 
 

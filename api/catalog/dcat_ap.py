@@ -19,6 +19,8 @@ CONTEXT = {
     "foaf": "http://xmlns.com/foaf/0.1/",
     "vcard": "http://www.w3.org/2006/vcard/ns#",
     "xsd": "http://www.w3.org/2001/XMLSchema#",
+    "dqv": "http://www.w3.org/ns/dqv#",
+    "skos": "http://www.w3.org/2004/02/skos/core#",
     "dcatap": "http://data.europa.eu/r5r/",
     "locn": "http://www.w3.org/ns/locn#",
     "rdfs": "http://www.w3.org/2000/01/rdf-schema#",
@@ -117,6 +119,9 @@ def _dataset(entry: Entry) -> dict[str, Any]:
             "@type": "dct:Location",
             "dcat:bbox": {"@type": "http://www.opengis.net/ont/geosparql#wktLiteral", "@value": wkt},
         }
+    measured = {name: part for name, part in vars(entry.quality()).items() if part is not None}
+    if measured:
+        made["dqv:hasQualityMeasurement"] = [_measurement(entry, name, part) for name, part in measured.items()]
     if dataset.hvd_category:
         made["dcatap:applicableLegislation"] = {
             "@id": HVD_LEGISLATION,
@@ -127,6 +132,16 @@ def _dataset(entry: Entry) -> dict[str, Any]:
             "@type": "http://www.w3.org/2004/02/skos/core#Concept",
         }
     return made
+
+
+def _measurement(entry: Entry, name: str, value: float) -> dict[str, Any]:
+    return {
+        "@type": "dqv:QualityMeasurement",
+        "dqv:isMeasurementOf": {
+            "@id": f"{entry.base_url}/catalog#{name}", "@type": "dqv:Metric", "skos:prefLabel": _text(name)
+        },
+        "dqv:value": {"@type": "xsd:double", "@value": str(value)},
+    }  # fmt: skip
 
 
 def _distribution(one: Distribution, entry: Entry) -> dict[str, Any]:

@@ -4,8 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from api.catalog.facts import Facts
+from api.quality import score
 from schemas.city import City
 from schemas.datasets import Dataset, duration_s
+from schemas.indices.hourly import INDICES
 
 LICENCES = {
     "CC-BY-4.0": "https://creativecommons.org/licenses/by/4.0/",
@@ -17,6 +19,7 @@ LICENCES = {
 }
 """SPDX id -> the licence's own address; others go to SPDX's page."""
 
+NOUNS = {"readings": "readings", "windows": "windows", "index": "air quality indices"}
 OVERDUE_AFTER = 3
 """A dataset is overdue when nothing came for so many of its declared intervals (one may be late, two is a fault)."""
 
@@ -33,6 +36,21 @@ class Distribution:
     format: str
     of: str = ""
     is_download: bool = True
+
+
+@dataclass(frozen=True)
+class Score:
+    """How far a dataset can be trusted now, and the parts of it, each 0 to 1 (None: not known, and left out).
+
+    `completeness`: share of the last 24 closed hours that readings cover. `timeliness`: the declared lateness over the
+    measured one (99 %). `validity`: share of the newest readings that passed their checks. `score`: 100 times their
+    product, as in the report of single series (`/v1/{dataset}/quality`).
+    """
+
+    score: float | None
+    completeness: float | None
+    timeliness: float | None
+    validity: float | None
 
 
 @dataclass(frozen=True)
@@ -71,6 +89,20 @@ class Entry:
         """Declared time between updates."""
         return duration_s(self.dataset.update_frequency) or 0
 
+    @property
+    def has_indices(self) -> bool:
+        """Whether an air quality index is made of what it measures."""
+        made_of = {pollutant for name in self.dataset.indices for pollutant in INDICES[name].pollutants}
+        return bool(made_of & self.dataset.metrics.keys())
+
+    def quality(self) -> Score:
+        """How far it can be trusted now."""
+        facts, timeliness = self.facts, None
+        if facts.lateness_p99_s is not None:
+            timeliness = min(1.0, max(self.dataset.lateness_s, 1) / max(facts.lateness_p99_s, 1e-9))
+        parts = (facts.coverage, timeliness, facts.validity)
+        return Score(score(*parts), *parts)
+
     def due_ms(self) -> int | None:
         """When the next update is due (epoch ms), None where nothing came yet or nothing is declared."""
         if self.facts.modified_ms is None or not self.interval_s:
@@ -92,10 +124,10 @@ class Entry:
         title = self.dataset.title
         files = [
             Distribution(
-                f"{of}-{form}", f"{title}: all {of} ({name})", f"All {of}, as {name}.",
+                f"{of}-{form}", f"{title}: all {NOUNS[of]} ({name})", f"All {NOUNS[of]}, as {name}.",
                 f"{api}/export?of={of}&format={form}", media_type, name, of,
             )
-            for of in ("readings", "windows")
+            for of in ("readings", "windows", *(("index",) if self.has_indices else ()))
             for form, name, media_type in (
                 ("csv", "CSV", "text/csv"), ("parquet", "Parquet", "application/vnd.apache.parquet")
             )

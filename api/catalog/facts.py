@@ -8,9 +8,11 @@ import psycopg
 
 from api.live.latest import Latest, LatestRow
 from api.places import public_place
+from api.quality import SUSPECT_WORTH
 from api.queries import catalog as queries
 from api.queries.catalog import Coverage, Day
 from api.queries.pool import Pool
+from schemas.flags import Flag
 from schemas.registry import FOREVER_MS, Registry
 
 KEPT_MS = 60_000
@@ -25,9 +27,10 @@ class Facts:
     """Measured of a dataset now; times epoch ms UTC, None where nothing is known (yet).
 
     `newest_ms` is the end of the newest reading, `modified_ms` when something was received last. Lateness is from the
-    end of a reading to its receipt, in seconds, over the newest reading of each series. `coverage` is the share of the
-    last 24 closed hours that readings cover, `cadence_s` the median time between them. `bbox` is west, south, east,
-    north of the sensors' public places.
+    end of a reading to its receipt, in seconds, over the newest reading of each series. `validity` is the share of
+    these that passed their checks; a suspect one counts half, none where a newer one failed. `coverage` is the share of
+    the last 24 closed hours that readings cover, `cadence_s` the median time between them. `bbox` is west, south,
+    east, north of the sensors' public places.
     """
 
     sensors: int = 0
@@ -40,6 +43,7 @@ class Facts:
     coverage: float | None = None
     cadence_s: float | None = None
     bbox: tuple[float, float, float, float] | None = None
+    validity: float | None = None
 
 
 def measure(rows: list[LatestRow], registry: Registry, dataset: str, now_ms: int) -> Facts:
@@ -63,7 +67,11 @@ def measure(rows: list[LatestRow], registry: Registry, dataset: str, now_ms: int
     received = np.array([row.received for row in rows])
     live = np.array([row.origin == 0 for row in rows])  # an import's receipt says nothing of how late its sensor was
     p50, p99 = np.percentile((received - ends)[live] / 1000, (50, 99)).tolist() if live.any() else (None, None)
-    return Facts(len(sensors), len(rows), None, int(ends.max()), int(received.max()), p50, p99, bbox=bbox)
+    worth = [0.0 if row.newer_failed else SUSPECT_WORTH if row.flag == Flag.SUSPECT else 1.0 for row in rows]
+    validity = float(np.mean(worth))
+    return Facts(
+        len(sensors), len(rows), None, int(ends.max()), int(received.max()), p50, p99, bbox=bbox, validity=validity
+    )
 
 
 @dataclass

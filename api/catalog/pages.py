@@ -55,7 +55,8 @@ def dataset(entry: Entry, now_ms: int) -> str:
     ]
     return _templates().get_template("dataset.html").render(
         entry=entry, dataset=entry.dataset, facts=entry.facts, metrics=metrics, now_ms=now_ms,
-        overdue=entry.is_overdue(now_ms), tables={of: columns(of) for of in ("readings", "windows")},
+        overdue=entry.is_overdue(now_ms), tables={one.of: columns(one.of) for one in entry.distributions() if one.of},
+        quality=entry.quality(),
         json_ld=_json_ld(schema_org.dataset(entry)),
     )  # fmt: skip
 

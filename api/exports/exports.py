@@ -152,6 +152,12 @@ def media_type(dataset: Dataset, items: Sequence[tuple[str, str]], accept: str, 
     return FORMATS[shown].media_type
 
 
+def kind_of(here: AppState, export: Export) -> type[msgspec.Struct]:
+    """The kind of row that an export has."""
+    query, shown = _read(here.dataset(export.dataset), export.query, FORMATS[export.format].media_type, export.taken_ms)
+    return query.kind(shown)
+
+
 async def stream(source: Source, after_row: int) -> AsyncGenerator[bytes]:
     """The export's bytes after a row, on a connection of its own. On the way and at the end it is said how far it came;
     whoever stops in the middle (a client that went away) leaves it broken, and the connection is given up at once.

@@ -146,6 +146,7 @@ def _release(entry: Entry, now_ms: int) -> dict[str, Any]:
         "last_run": None if modified_ms is None else rfc3339(modified_ms),
         "next_due": None if due_ms is None else rfc3339(due_ms),
         "overdue": entry.is_overdue(now_ms),
+        "quality_score": entry.quality().score,
     }
 
 

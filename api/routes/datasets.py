@@ -4,10 +4,11 @@ from fastapi import APIRouter, Request, Response
 
 from api import formats, params, state
 from api.answers import answer
-from api.catalog.entry import search
+from api.catalog.entry import Entry, search
 from api.openapi import OPERATIONS, route
-from api.rows import DatasetRow, ListMeta, MetricRow
+from api.rows import DatasetRow, ListMeta, Measured, MetricRow, QualityScore
 from api.state import AppState
+from api.times import rfc3339
 from schemas.datasets import Dataset, Metric
 from schemas.quality import set_rules
 from schemas.quantities import QUANTITIES
@@ -25,29 +26,35 @@ async def datasets(request: Request) -> Response:
     asked = params.read(OPERATIONS["datasets"].parameters, request.query_params.multi_items())
     found = search(here.city.datasets.values(), asked.q, asked.category, asked.department, asked.data_type)
     found.sort(key=lambda dataset: dataset.id)
-    return _answer(request, "datasets", found)
+    return await _answer(request, "datasets", found)
 
 
 @router.get("/v1/{dataset}", **route("dataset"))
 async def dataset(request: Request, dataset: str) -> Response:
     """One dataset."""
-    return _answer(request, "dataset", [state.of(request).dataset(dataset)])
+    return await _answer(request, "dataset", [state.of(request).dataset(dataset)])
 
 
-def _answer(request: Request, noun: str, found: list[Dataset]) -> Response:
+async def _answer(request: Request, noun: str, found: list[Dataset]) -> Response:
     here = state.of(request)
     operation = OPERATIONS[noun]
     asked = params.read(operation.parameters, request.query_params.multi_items())
     shown = formats.choose(asked.format, request.headers.get("accept", ""), operation.formats)
-    rows = [dataset_row(here, one, here.base_url(request)) for one in found]
+    facts = await here.measured.facts(here.pool, here.latest, here.registry, sorted(here.city.datasets), here.now_ms())
+    base_url = here.base_url(request)
+    rows = [dataset_row(here, Entry(one, facts[one.id], here.city, base_url)) for one in found]
     return answer(request, DatasetRow, rows, ListMeta(), format=shown, max_age_s=MAX_AGE_S)
 
 
-def dataset_row(here: AppState, dataset: Dataset, base_url: str) -> DatasetRow:
+def dataset_row(here: AppState, entry: Entry) -> DatasetRow:
     """What the API says of a dataset."""
-    url = f"{base_url}/v1/{dataset.id}"
-    links = {noun: f"{url}/{noun}" for noun in ("sensors", "latest", "readings", "windows", "index", "quality")}
-    links["catalog"] = f"{base_url}/catalog/{dataset.id}"
+    dataset, facts = entry.dataset, entry.facts
+    url = f"{entry.base_url}/v1/{dataset.id}"
+    nouns = ("sensors", "latest", "readings", "windows", "index", "quality", "gaps", "export")
+    links = {noun: f"{url}/{noun}" for noun in nouns}
+    links["archive"] = f"{entry.base_url}/v1/archive/{dataset.id}"
+    links["catalog"] = entry.page_url
+    links["dictionary"] = f"{entry.page_url}/datapackage.json"
     privacy = dataset.privacy
     return DatasetRow(
         dataset.id,
@@ -65,8 +72,22 @@ def dataset_row(here: AppState, dataset: Dataset, base_url: str) -> DatasetRow:
         {"reviewed": privacy.reviewed, "reviewer": privacy.reviewer, "rule": privacy.rule},
         [_metric(dataset, name, metric) for name, metric in dataset.metrics.items()],
         len(here.metrics_by_sensor(dataset.id)),
+        dataset.automated,
+        entry.is_overdue(here.now_ms()),
+        Measured(
+            _moment(facts.newest_ms),
+            _moment(facts.modified_ms),
+            facts.cadence_s,
+            facts.lateness_p50_s,
+            facts.lateness_p99_s,
+        ),
+        QualityScore(**vars(entry.quality())),
         {"self": url} | links,
     )
+
+
+def _moment(ms: int | None) -> str | None:
+    return None if ms is None else rfc3339(ms)
 
 
 def _metric(dataset: Dataset, name: str, metric: Metric) -> MetricRow:

@@ -6,6 +6,8 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 
 from api import openapi, paging, params, state
+from api.catalog import package
+from api.catalog.entry import Entry
 from api.exports import exports
 from api.exports.answer import ExportAnswer
 from api.exports.rows import Source
@@ -65,6 +67,31 @@ async def export_status(request: Request, id: str) -> Response:
     return _answer(request, await exports.again(here, found), asked.after_row)
 
 
+@router.get(
+    "/v1/exports/{id}/datapackage.json",
+    operation_id="export-package",
+    response_class=Response,
+    responses={
+        200: {"description": "A Frictionless data package.", "content": {"application/json": {}}},
+        "default": {"description": "A problem (RFC 9457)."},
+    },
+)
+async def export_package(request: Request, id: str) -> Response:
+    """An export as a Frictionless data package: licence, columns with units and privacy rules and, once the export is
+    complete, the size and SHA-256 of its file.
+    """
+    here = state.of(request)
+    params.read((), request.query_params.multi_items())
+    found = await exports.find(here, id, here.now_ms())
+    dataset, base_url = here.dataset(found.dataset), here.base_url(request)
+    facts = await here.measured.facts(here.pool, here.latest, here.registry, [dataset.id], here.now_ms())
+    entry = Entry(dataset, facts[dataset.id], here.city, base_url)
+    proven = (found.bytes, found.sha256) if found.state == "complete" else (None, None)
+    kind = exports.kind_of(here, found)
+    made = package.of_export(entry, found.noun, kind, found.format, f"{base_url}/v1/exports/{id}", *proven)
+    return Response(msgspec.json.encode(made), 200, _NOT_STORED, "application/json")
+
+
 @router.get("/v1/{dataset}/export", **route("export"))
 async def export(request: Request, dataset: str) -> Response:
     """All rows of a query as a file, without a limit. Its `Link` header names the address that proves that it is
@@ -116,5 +143,10 @@ def _status(here: AppState, export: Export, base_url: str) -> ExportStatus:
         ),
         dataset.licence,
         dataset.attribution,
-        {"self": url, "data": f"{url}?after_row=0", "dataset": f"{base_url}/v1/{export.dataset}"},
+        {
+            "self": url,
+            "data": f"{url}?after_row=0",
+            "dataset": f"{base_url}/v1/{export.dataset}",
+            "package": f"{url}/datapackage.json",
+        },
     )

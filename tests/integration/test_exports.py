@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+import frictionless
 import httpx
 import polars as pl
 import psycopg
@@ -125,6 +126,29 @@ async def test_filters_are_those_of_pages(app: FastAPI, history: History) -> Non
         for format in ("csv", "ndjson", "parquet"):
             got = await export(app, f"of={path}&format={format}&{query}{range_}")
             assert table(format, got.content) == rows, (query, format)
+
+
+@pytest.mark.parametrize("query", ["format=csv", "format=csv&of=windows&fields=start,mean", "format=parquet&gaps=show"])
+@pytest.mark.filterwarnings("ignore")
+async def test_an_export_is_a_data_package(app: FastAPI, history: History, query: str, tmp_path: Any) -> None:
+    """As frictionless reads it: the columns are those of the file, and so are bytes and digest."""
+    history.store(three_days(6))
+    history.publish([window("a", DAY_0_MS)])
+    got = await export(app, query)
+    async with client_of(app) as client:
+        made = (await client.get((await status_of(app, got))["links"]["package"])).json()
+    (resource,) = made["resources"]
+    assert (resource["bytes"], resource["hash"]) == (
+        len(got.content), f"sha256:{hashlib.sha256(got.content).hexdigest()}"
+    )  # fmt: skip
+    file = resource["path"] = f"export.{resource['format']}"
+    (tmp_path / file).write_bytes(got.content)
+    del resource["scheme"]
+    if resource["format"] != "csv":
+        assert [field["name"] for field in resource["schema"]["fields"]] == pl.read_parquet(tmp_path / file).columns
+        return
+    report = frictionless.Package.from_descriptor(made, basepath=str(tmp_path)).validate()
+    assert report.valid, report.flatten(["title", "message"])
 
 
 async def test_nothing_is_a_file_too(app: FastAPI) -> None:

@@ -37,7 +37,7 @@ def test_it_conforms_and_the_shapes_met_nodes() -> None:
     found = graph(made())
     counts = {kind: len(set(found.subjects(rdflib.RDF.type, DCAT[kind]))) for kind in
               ("Catalog", "Dataset", "Distribution", "DataService")}  # fmt: skip
-    assert counts == {"Catalog": 1, "Dataset": 2, "Distribution": 14, "DataService": 1}
+    assert counts == {"Catalog": 1, "Dataset": 2, "Distribution": 16, "DataService": 1}
     assert len(set(found.objects(None, rdflib.URIRef("http://data.europa.eu/r5r/hvdCategory")))) == 1
 
 

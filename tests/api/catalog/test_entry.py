@@ -47,3 +47,15 @@ def test_a_dataset_that_never_had_anything_is_overdue() -> None:
 )  # fmt: skip
 def test_search(asked: dict[str, str], found: list[str]) -> None:
     assert [one.id for one in search([one.dataset for one in entries()], **asked)] == found
+
+
+def test_the_quality_score_shows_its_parts() -> None:
+    """Lateness 30 s of 120 allowed; 98.7 % covered; one of five newest readings suspect."""
+    known = later(FACTS, validity=0.9)
+    found = entry(facts=known).quality()
+    assert (found.completeness, found.timeliness, found.validity) == (0.987, 1.0, 0.9)
+    assert found.score == 88.8
+    slow = entry(facts=later(known, lateness_p99_s=480.0)).quality()
+    assert (slow.timeliness, slow.score) == (0.25, 22.2)
+    unknown = entry(facts=Facts()).quality()
+    assert (unknown.score, unknown.completeness, unknown.timeliness, unknown.validity) == (None, None, None, None)

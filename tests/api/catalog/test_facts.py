@@ -1,5 +1,7 @@
 """What is measured from memory, and that the catalog goes on without the database."""
 
+import msgspec
+
 from api.catalog.facts import CatalogFacts, Facts, measure
 from api.live.latest import Latest, LatestRow
 from api.queries.pool import make_pool
@@ -35,6 +37,12 @@ def test_lateness_is_from_the_end_of_a_reading_to_its_receipt() -> None:
     assert (found.lateness_p50_s, found.lateness_p99_s) == (2.0, 2.98)
     assert (found.sensors, found.series, found.newest_ms) == (3, 3, NOW_MS - 60_000)
     assert found.modified_ms == NOW_MS - 60_000 + 1_000_000
+
+
+def test_validity_counts_suspect_readings_half_and_failed_ones_not() -> None:
+    good, suspect, failed = row("a", 1.0), row("b", 1.0), row("c", 1.0)
+    rows = [good, msgspec.structs.replace(suspect, flag=3), msgspec.structs.replace(failed, newer_failed=NOW_MS)]
+    assert measure(rows, registry(), "air-quality", NOW_MS).validity == 0.5
 
 
 def test_the_box_is_of_public_places_that_are_of_today() -> None:

@@ -8,10 +8,14 @@ import pytest
 from api import examples
 from api.catalog.package import datapackage
 from api.formats import FORMATS
-from api.rows import ReadingRow, WindowRow
+from api.rows import IndexRow, ReadingRow, WindowRow
 from tests.api.catalog.made import entry
 
-ROWS = {"readings": (ReadingRow, examples.READING), "windows": (WindowRow, examples.WINDOW)}
+ROWS = {
+    "readings": (ReadingRow, examples.READING),
+    "windows": (WindowRow, examples.WINDOW),
+    "index": (IndexRow, examples.INDEX),
+}
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -26,7 +30,7 @@ def test_the_package_is_valid_and_its_schemas_fit_the_files(tmp_path: Path) -> N
     package = frictionless.Package.from_descriptor(made, basepath=str(tmp_path))
     report = package.validate()
     assert report.valid, report.flatten(["title", "message"])
-    assert sum(task.stats["rows"] for task in report.tasks) == 2
+    assert sum(task.stats["rows"] for task in report.tasks) == 3
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -37,3 +41,19 @@ def test_a_file_of_other_columns_is_seen(tmp_path: Path) -> None:
     del made["resources"][0]["scheme"]
     (tmp_path / "readings.csv").write_text("dataset,sensor\ntraffic,x\n")
     assert not frictionless.Package.from_descriptor(made, basepath=str(tmp_path)).validate().valid
+
+
+def test_every_field_has_its_rule() -> None:
+    """The data dictionary: type, unit, source and privacy rule."""
+    for resource in datapackage(entry())["resources"]:
+        fields = {field["name"]: field for field in resource["schema"]["fields"]}
+        assert all(field["source"] and field["privacy"] and field["description"] for field in fields.values())
+        assert fields["sensor"]["privacy"].startswith("An id of the device")
+        assert fields["start"]["unit"] == "UTC"
+    of_readings, _, of_index = (
+        {field["name"]: field for field in resource["schema"]["fields"]}
+        for resource in datapackage(entry())["resources"]
+    )
+    assert (of_readings["period_s"]["unit"], of_readings["received"]["source"]) == ("s", "the gateway")
+    assert "unit" not in of_index["value"] and of_index["value"]["source"] == "worked out from hours"
+    assert [resource["name"] for resource in datapackage(entry("traffic"))["resources"]] == ["readings", "windows"]

@@ -34,7 +34,7 @@ def test_croissant_is_read_by_mlcroissant(tmp_path: Path, caplog: pytest.LogCapt
     with caplog.at_level(logging.WARNING):
         metadata = mlcroissant.Dataset(str(file)).metadata
     assert not metadata.ctx.issues.errors, metadata.ctx.issues.report()
-    assert {record_set.uuid for record_set in metadata.record_sets} == {"readings", "windows"}
+    assert {record_set.uuid for record_set in metadata.record_sets} == {"readings", "windows", "index"}
     (readings,) = (one for one in metadata.record_sets if one.uuid == "readings")
     assert [field.name for field in readings.fields] == [column.name for column in columns("readings")]
 

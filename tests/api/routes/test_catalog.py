@@ -61,5 +61,5 @@ async def test_the_schedule_says_what_is_overdue(app: FastAPI) -> None:
     assert traffic == {
         "dataset": "traffic", "title": "Traffic on roads", "update_frequency": "PT5M", "measured_interval_s": None,
         "automated": True, "last_run": "2026-11-22T23:58:21.000Z", "next_due": "2026-11-23T00:03:21.000Z",
-        "overdue": False,
+        "overdue": False, "quality_score": 100.0,
     }  # fmt: skip

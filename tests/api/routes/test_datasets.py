@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.datasets import shipped_files
-from tests.api.city import app_without_servers, client_of
+from tests.api.city import NOW_MS, app_without_servers, client_of, hear, heard
 
 
 async def get(folder: Path, path: str) -> Any:
@@ -64,3 +64,16 @@ async def test_a_sensors_own_parameters_are_published(tmp_path: Path) -> None:
     assert {m["metric"]: m["sensors"] for m in row["metrics"] if m["sensors"]} == {
         "speed": {"fiji": {"suspect": [0.0, 110.0]}}
     }
+
+
+async def test_what_is_measured_and_the_score_stand_beside_what_is_declared(tmp_path: Path) -> None:
+    app = app_without_servers(tmp_path)
+    hear(app, heard("traffic", "moved", "speed", "km/h", [NOW_MS - 400_000], value=[50.0], flag=3))
+    async with client_of(app) as client:
+        air, traffic = (await client.get("/v1/datasets")).json()["data"]
+        table = (await client.get("/v1/datasets?format=csv")).text
+    assert (air["overdue"], air["quality"]["score"], air["measured"]["last_run"]) == (True, None, None)
+    assert (traffic["automated"], traffic["overdue"], traffic["update_frequency"]) == (True, False, "PT5M")
+    assert traffic["measured"]["lateness_p99_s"] == 1.0
+    assert traffic["quality"] == {"score": 50.0, "completeness": None, "timeliness": 1.0, "validity": 0.5}
+    assert "quality" in table.splitlines()[0].split(",")
