@@ -352,7 +352,7 @@ def bounds_of(days: Sequence[int], span: int = 1) -> dict[str, Any]:
         "days": [as_datetime(day * DAY_MS) for day in days],
         "span": timedelta(days=span),
         "lowest": as_datetime(days[0] * DAY_MS),
-        "highest": as_datetime((days[-1] + span) * DAY_MS - 1) + timedelta(milliseconds=1),
+        "highest": as_datetime(min((days[-1] + span) * DAY_MS, LAST_MS - 1)),  # no datetime is later
     }
 
 

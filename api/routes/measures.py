@@ -15,7 +15,7 @@ from api.queries import traffic
 from api.queries.pages import Connection
 from api.rows import MeasureRow, MeasuresMeta
 from api.state import AppState
-from api.times import rfc3339
+from api.times import FIRST_MS, rfc3339
 from schemas.datasets import Dataset
 from schemas.errors import RequestError
 from schemas.sections import Section
@@ -79,7 +79,7 @@ async def _find(connection: Connection, here: AppState, dataset: Dataset, asked:
     parts = sorted({part.sensor for section in sections for part in section.parts})
     learned = await traffic.free_flow(connection, dataset.id, parts, to_ms, here.city.info.time_zone)
     newest = await traffic.newest(connection, dataset.id, parts, width_ms // 1000) if asked.latest else {}
-    begin_ms = from_ms - measures.LEAD_MS
+    begin_ms = max(FIRST_MS, from_ms - measures.LEAD_MS)
     windows = measures.by_series(
         await traffic.windows(connection, dataset.id, parts, width_ms // 1000, begin_ms, to_ms)
     )
@@ -98,7 +98,7 @@ def _range(asked: Asked, now_ms: int) -> tuple[int, int]:
     if asked.latest:
         return now_ms - LATEST_LOOKS_BACK_MS - WIDTHS[asked.width].seconds * 1000, now_ms
     to_ms = now_ms if asked.to_ms is None else asked.to_ms
-    from_ms = to_ms - RANGE_S * 1000 if asked.from_ms is None else asked.from_ms
+    from_ms = max(FIRST_MS, to_ms - RANGE_S * 1000) if asked.from_ms is None else asked.from_ms
     if not 0 < to_ms - from_ms <= MOST_RANGE_S * 1000:
         raise RequestError(
             400, "bad-range", "The range is empty or too long", "Measures are of at most 7 days in one answer.", "from",

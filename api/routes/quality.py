@@ -1,7 +1,8 @@
 """`GET /v1/{dataset}/quality`: the data-quality report, a row for each series and UTC day."""
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+import itertools
+from collections.abc import AsyncIterator, Iterator, Sequence
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Request, Response
@@ -50,8 +51,9 @@ async def report(request: Request, dataset: str) -> Response:
         from_ms, to_ms, after = int(key[0]), int(key[1]), (int(key[2]), key[3], key[4])
     async with here.pool.connection() as connection:
         known = await series.chosen(connection, dataset, asked.sensor, asked.metric, with_first=True)
-        pairs = _pairs(known, from_ms, min(to_ms, now_ms), after)
-        page = pairs[: min(limit, PAIRS_PER_PAGE)]
+        most = min(limit, PAIRS_PER_PAGE)
+        pairs = list(itertools.islice(_pairs(known, from_ms, min(to_ms, now_ms), after), most + 1))
+        page = pairs[:most]
         async with _with_archive(here, connection, dataset, page, now_ms):
             rows = await _rows(here, connection, found, page, {(s, m): k for k, s, m, _ in known}, now_ms)
     next_url = None
@@ -87,17 +89,15 @@ async def _with_archive(
 
 def _pairs(
     known: Sequence[tuple[int, str, str, int | None]], from_ms: int, to_ms: int, after: Pair | None
-) -> list[Pair]:
+) -> Iterator[Pair]:
     """The rows behind `after`: of each series from the day of its first reading on."""
     ordered = sorted((sensor, metric, first) for _, sensor, metric, first in known if first is not None)
-    pairs = [
-        (day, sensor, metric)
-        for day in range(from_ms, to_ms, DAY_MS)
-        if after is None or day >= after[0]
-        for sensor, metric, first in ordered
-        if day + DAY_MS > first
-    ]
-    return pairs if after is None else [pair for pair in pairs if pair > after]
+    begin_ms = max(from_ms, min((first for *_, first in ordered), default=to_ms) // DAY_MS * DAY_MS)
+    for day in range(begin_ms if after is None else max(begin_ms, after[0]), to_ms, DAY_MS):
+        for sensor, metric, first in ordered:
+            pair = (day, sensor, metric)
+            if day + DAY_MS > first and (after is None or pair > after):
+                yield pair
 
 
 async def _rows(

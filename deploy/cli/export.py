@@ -66,7 +66,7 @@ class Part:
 
 def export(
     dataset: Annotated[str, typer.Argument(help="The dataset, such as traffic.")],
-    of: Annotated[str, typer.Option(help="readings or windows.")] = "readings",
+    of: Annotated[str, typer.Option(help="readings, windows or index.")] = "readings",
     format: Annotated[str, typer.Option("--format", "-f", help="csv, ndjson, json, geojson, parquet, arrow.")] = "csv",
     since: Annotated[str, typer.Option("--from", help="RFC 3339 with an offset. Default: the first row.")] = "",
     until: Annotated[str, typer.Option("--to", help="RFC 3339 with an offset, exclusive. Default: now.")] = "",

@@ -353,6 +353,25 @@ async def test_all_of_time_has_an_answer(app: FastAPI, history: History, path: s
     assert rows or "as_of" in extra or path == "windows?width=1d&"
 
 
+@pytest.mark.parametrize(
+    "ends", ["to=9999-12-31T23:59:59.999Z", "to=0001-01-01T00:00:00.001Z", "from=0001-01-01T00:00:00Z"]
+)
+@pytest.mark.parametrize(
+    "path", ["readings", "windows?width=1mo", "index", "gaps", "quality", "measures", "export?of=index"]
+)
+async def test_the_ends_of_time_have_an_answer(app: FastAPI, history: History, path: str, ends: str) -> None:
+    """Also where the other end is left to us."""
+    history.store([Reading("traffic", "a", "speed", DAY_0_MS)])
+    await app.state.cityfeed.exports.open(wait=True)
+    try:
+        async with client_of(app) as client:
+            got = await client.get(f"/v1/traffic/{path}{'&' if '?' in path else '?'}{ends}")
+        too_long = path == "measures" and ends.startswith("from")
+        assert got.status_code == (400 if too_long else 200), got.text
+    finally:
+        await app.state.cityfeed.exports.close()
+
+
 # -- what the live feed goes on from --------------------------------------------------------------------
 
 
