@@ -28,7 +28,7 @@ from api.times import FIRST_MS, rfc3339
 from schemas.datasets import Dataset
 from schemas.errors import RequestError
 
-PIECES_AHEAD = 8  # that are made and wait until the client has taken those before
+PIECES_AHEAD = 2  # that are made and wait until the client has taken those before
 SAY_EVERY_MS = 3_000
 BROKEN_AFTER_MS = 30_000  # a running one that said nothing for so long has lost its process
 _DAY_MS = 86_400_000

@@ -27,6 +27,7 @@ from api.queries.pages import Connection, Filter
 from api.state import AppState
 from api.streams import PIECE_ROWS, Sheet
 
+PIECE_BYTES = 1 << 20
 BATCHES_AHEAD = 2  # of rows that are read and wait to be written
 
 _NO_ROWS = np.zeros(0, [("series", "i4")])
@@ -87,13 +88,15 @@ async def pieces(
         n = after_row
         # Rows of indices are made here, on the event loop: a few at a time.
         rows_each = PIECE_ROWS if source.query.of_index else stream.rows_per_piece
-        rows = _cut(_rows(source, connection, made, after_row), rows_each)
+        rows = _cut(_rows(source, connection, made, after_row), rows_each, exactly=rows_each > PIECE_ROWS)
         async with aclosing(ahead(rows, BATCHES_AHEAD)) as batches:
             async for some in batches:
                 batch = await _batch(source, some)
-                n += len(batch)
                 # In a thread: pyarrow needs no interpreter while it writes, and the next rows come in meanwhile.
-                yield await asyncio.to_thread(stream.rows, batch), n
+                written = await asyncio.to_thread(stream.rows, batch)
+                for i in range(0, len(written), PIECE_BYTES):  # a group of Arrow has 9 MB
+                    yield written[i : i + PIECE_BYTES], n + (len(batch) if i + PIECE_BYTES >= len(written) else 0)
+                n += len(batch)
     yield await asyncio.to_thread(stream.end), made.rows
 
 
@@ -161,16 +164,16 @@ def _archived(source: Source, connection: Connection) -> AbstractAsyncContextMan
     return past.of(connection, here.archive, export.dataset, export.from_ms, here.now_ms())
 
 
-async def _cut(parts: AsyncGenerator[pages.Rows], n: int) -> AsyncGenerator[pages.Rows]:
-    """The same rows, `n` at a time; the last ones may be fewer."""
+async def _cut(parts: AsyncGenerator[pages.Rows], n: int, exactly: bool) -> AsyncGenerator[pages.Rows]:
+    """The same rows, at most `n` at a time as soon as they are there; or `exactly` so many but for the last."""
     waiting: list[pages.Rows] = []
     async for part in parts:
         waiting.append(part)
-        if sum(map(len, waiting)) >= n:
+        if sum(map(len, waiting)) >= n or not exactly:
             rows = np.concatenate(waiting)
-            whole = len(rows) - len(rows) % n
+            whole = len(rows) - len(rows) % n if exactly else len(rows)
             for i in range(0, whole, n):
-                yield rows[i : i + n]
+                yield rows[i : min(i + n, whole)]
             waiting = [rows[whole:]]
     if any(map(len, waiting)):
         yield np.concatenate(waiting)

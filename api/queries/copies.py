@@ -16,7 +16,7 @@ Connection = psycopg.AsyncConnection[Any]
 SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
 """Before and after the rows of a binary COPY."""
-PIECE_BYTES = 128 * 1024
+PIECE_BYTES = 512 * 1024
 _GATHER_S = 0.002  # so that a look at the socket finds more than the 8 KB that PostgreSQL sends at a time
 
 
@@ -28,16 +28,13 @@ async def text(connection: Connection, query: str, parameters: Mapping[str, Any]
 
 
 async def binary(connection: Connection, query: str, parameters: Mapping[str, Any]) -> AsyncGenerator[bytes]:
-    """The rows of a binary COPY, without its signature and trailer."""
+    """The rows of a binary COPY, without its signature; the last ones with its trailer."""
     async with connection.cursor() as cursor, cursor.copy(query.encode(), parameters):
-        found = _pieces(connection)
-        before = (await anext(found))[0][len(SIGNATURE) :]
-        async for piece, _ in found:
-            if before:
-                yield before
-            before = piece
-        if last := before.removesuffix(TRAILER):  # which the last piece ends with, or is
-            yield last
+        before = len(SIGNATURE)
+        async for piece, _ in _pieces(connection):
+            if body := piece[before:]:
+                yield body
+            before = 0
 
 
 async def whole(connection: Connection, query: str, parameters: Mapping[str, Any]) -> bytes:

@@ -361,18 +361,20 @@ def decode(data: bytes, table: Table) -> Rows:
 
     A row is a 16-bit number of fields, and of each field 32 bits of length and the value, all big-endian.
     """
-    body = data[len(SIGNATURE) : -len(TRAILER)] if data else b""
-    return decode_rows(body, table)
+    return decode_rows(data[len(SIGNATURE) :], table)
 
 
 def decode_rows(body: bytes, table: Table) -> Rows:
-    """The same without signature and trailer."""
+    """The same without the signature; the trailer may be there or not."""
     kinds = {"series": ">i4"} | table.columns
     packed = np.dtype(
         [("", ">i2")]
         + [part for name, kind in kinds.items() for part in (("", ">i4"), (name, ">i8" if kind == "M" else kind))]
     )
-    sent = np.frombuffer(body, packed)
+    n, rest = divmod(len(body), packed.itemsize)
+    if rest and body[-rest:] != TRAILER:
+        raise ValueError("the rows of a COPY are not of one length: one of its columns has a null")
+    sent = np.frombuffer(body, packed, n)
     rows = np.empty(
         len(sent), [(name, "i8" if kind == "M" else np.dtype(kind).newbyteorder("=")) for name, kind in kinds.items()]
     )

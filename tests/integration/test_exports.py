@@ -348,7 +348,7 @@ async def test_copied_pieces_are_what_psycopg_gives(app: FastAPI, history: Histo
             body = b"".join([piece async for piece in copies.binary(connection, query.format("binary"), {})])
             async with connection.cursor() as cursor, cursor.copy(query.format("binary").encode()) as copy:
                 whole = b"".join([bytes(part) async for part in copy])
-            assert copies.SIGNATURE + body + copies.TRAILER == whole
+            assert copies.SIGNATURE + body == whole
             assert await copies.whole(connection, query.format("binary"), {}) == whole
         with pytest.raises(psycopg.errors.DivisionByZero):
             async for _ in copies.text(

@@ -3,6 +3,7 @@
 import struct
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,6 +34,12 @@ def test_copied_rows_come_back(rows: list[tuple[int, int, float, int, bool]]) ->
     for i, name in enumerate(("series", "start", None, "flag", "complete")):
         if name:
             assert got[name].tolist() == [r[i] for r in rows]
+
+
+def test_rows_of_other_lengths_are_refused() -> None:
+    whole = copy_of([(1, 0, 1.0, 1, True), (2, 0, 1.0, 1, True)])
+    with pytest.raises(ValueError, match="null"):
+        decode(whole[:-3] + whole[-2:], TABLE)
 
 
 def test_no_statement_no_rows() -> None:
