@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from functools import partial
+from importlib.abc import MetaPathFinder
 
 import uvicorn
 from prometheus_client import start_http_server
@@ -22,6 +23,15 @@ from schemas.errors import CityfeedError
 from schemas.settings import Settings
 
 GRACE_S = 3
+
+
+class NoPandas(MetaPathFinder):
+    """pyarrow imports pandas where it is installed: 43 MB that nothing here needs."""
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+        """Nothing, as ever; of pandas that it is not there."""
+        if fullname == "pandas":
+            raise ModuleNotFoundError("the API does without pandas", name=fullname)
 
 
 class Server(uvicorn.Server):
@@ -53,6 +63,7 @@ def main() -> None:
         signal.signal(number, lambda *_: sys.exit(0))
     try:
         chosen = settings.load(os.environ)
+        sys.meta_path.insert(0, NoPandas())
         logging.basicConfig(level=chosen.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
         # aiokafka says many times a second that Kafka is away; the tail says it once.
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from api.main import NoPandas
 from deploy.local.stack import environment
 from deploy.local.tools import ROOT
 from tests.api.city import make_settings
@@ -70,3 +71,10 @@ def test_a_bad_setting_is_one_line(tmp_path: Path) -> None:
 def test_a_city_folder_with_mistakes_names_them(tmp_path: Path) -> None:
     said = refusal(tmp_path, free_port(), CITYFEED_CITY_DIR=str(tmp_path / "nowhere"))
     assert "city.toml is missing" in said
+
+
+def test_pyarrow_is_told_that_there_is_no_pandas() -> None:
+    finder = NoPandas()
+    assert finder.find_spec("pandas_like", None) is None  # type: ignore[func-returns-value]
+    with pytest.raises(ImportError, match="pandas"):
+        finder.find_spec("pandas", None)
