@@ -5,9 +5,6 @@
     the database has it        the database, Kafka, then the ring
     nobody has it              recovered: false, with the reason
 
-The database knows of amended readings only how they are now; where Kafka has lost amendments that the client lacks,
-`expired` is the answer.
-
 Each client that is catching up is a task, which sends as its client reads. What breaks off in the middle closes the
 connection (4208): every frame had a cursor, so the client comes back and goes on. Never in part, never in silence.
 """
@@ -18,7 +15,7 @@ import logging
 import math
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 import psycopg_pool
@@ -30,15 +27,16 @@ from api.live.batches import Batch
 from api.live.catching import Catch, Chunk, Missed
 from api.live.frames import Frame, data_frame
 from api.live.groups import FRAME_ROWS, Group, Member
-from api.live.hub import RESUME_RECORDS, Hub, Resume
+from api.live.hub import RESUME_RECORDS, UNTIL, Hub, Resume
 from api.live.log import Log, LogRecord, Stretch
 from api.live.messages import Close, Subscribed
-from api.live.past import Past, Place
+from api.live.past import Past, Place, batch_of
 from api.live.past_rows import PastRows
 from api.live.published import RowsTopic
 from api.live.sources import Chain, epoch_of, offset_of, position_of
 from api.queries import published, stored
 from api.queries.pool import Pool
+from api.queries.stored import StoredRow
 from schemas import wire
 from schemas.errors import WireError
 
@@ -46,6 +44,8 @@ log = logging.getLogger(__name__)
 
 MOST_READINGS = 5_000_000
 """More are not read out of Kafka for one client."""
+MOST_AMENDED = 200_000
+"""Amendments that are read from the database for one client."""
 AT_ONCE = 4
 """So many clients read Kafka or the database at a time; the others wait their turn."""
 AHEAD_S = 10.0
@@ -128,22 +128,18 @@ class CatchUp:
         catch = hub.catch(group.wish, cursor)
         if hub.is_ahead(group.wish, cursor) or not self._same_log(catch):
             return hub.refuse(resume.member, resume.message, group, "epoch", cursor)
-        if hub.ring.covers(catch.at):
+        if UNTIL not in cursor.at and hub.ring.covers(catch.at):
             await self.through_ring(catch, self._begin(resume), group)
             return None
         async with self._turn:
-            plan, stretches = await self._plan(catch, cursor)
+            plan, stretches, amended = await self._plan(catch, cursor)
             if plan not in ("log", "database"):
                 return hub.refuse(resume.member, resume.message, group, plan, cursor)
             stream = self._begin(resume)
             if plan == "database" and isinstance(catch.topic, RowsTopic):
                 stretches = await self._tell_rows(catch.topic, catch, cursor, stream)
-            elif plan == "database":
-                place = Place(cursor.made_ms - stored.LATE_MS, catch.at["readings"])
-                past = Past(hub, self._pool, group.wish, place)
-                await self.tell(past, catch, stream)
-                catch.at["readings"] = dict(past.place.until)
-                stretches = await self._log.after(catch.at, cursor.made_ms) or []
+            elif amended is not None:
+                stretches = await self._tell_readings(catch, cursor, stream, amended)
             await self.through_log(catch, stream, stretches)
         await self.through_ring(catch, stream, group)
         return None
@@ -156,35 +152,48 @@ class CatchUp:
             if partition in now and number >= 0
         )
 
-    async def _plan(self, catch: Catch, cursor: Cursor) -> tuple[str, list[Stretch]]:
-        """`log`, `database`, or the reason why neither."""
+    async def _plan(self, catch: Catch, cursor: Cursor) -> tuple[str, list[Stretch], "Amended | None"]:
+        """`log` and what to read of it; `database`, of readings with what was amended; or the reason why neither."""
         at = {source: self._all_partitions(source, numbers) for source, numbers in catch.at.items()}
         reason = "too_far"
         try:
-            stretches = await self._log.after(at, cursor.made_ms)
+            stretches = None if UNTIL in cursor.at else await self._log.after(at, cursor.made_ms)
             if stretches is None:
                 reason = "expired"
             elif sum(s.end - s.first for s in stretches) * self.hub.rows_per_record <= MOST_READINGS:
-                return "log", stretches
+                return "log", stretches, None
         except BROKEN as e:
             log.warning("Kafka can't be read back: %s", e)
         if catch.within or not cursor.made_ms:
-            return reason, []
+            return reason, [], None
         try:
-            async with self._pool.connection() as connection:
+            async with self._pool.connection() as connection, connection.transaction():
+                await stored.one_moment(connection)
                 if isinstance(catch.topic, RowsTopic):
                     last, _ = await published.numbers(connection)
                     here, there = self.hub.at[catch.topic.name], at[catch.topic.name]
                     known = all(last.get(p, 0) >= max(n, here.get(p, n)) for p, n in there.items())
-                    return ("database" if known else reason), []
-                until, *_ = await stored.progress(connection)
-            behind = any(until.get(p, -1) < number for p, number in at["readings"].items())
-            if not behind and await self._log.after(at | {"readings": until}, cursor.made_ms) is not None:
-                return "database", []
+                    return ("database" if known else reason), [], None
+                until, numbers, _ = await stored.progress(connection)
+                rows: list[StoredRow] | None = []
+                needed = {"readings": until}
+                if UNTIL in cursor.at and catch.at["amended"]:  # it had its amendments before it broke off
+                    amended = Amended([], catch.at["amended"], cursor.made_ms)
+                    needed["amended"] = amended.numbers
+                else:
+                    held = catch.at["readings"]
+                    rows = await stored.amended(connection, catch.wish, held, cursor.made_ms, MOST_AMENDED)
+                    amended = Amended(rows or [], numbers, self.hub.log_ms)
+            had = (at["readings"], cursor.at.get(UNTIL, {}))
+            behind = any(until.get(p, -1) < number for positions in had for p, number in positions.items())
+            if rows is None:
+                reason = "too_far"
+            elif not behind and await self._log.after(needed, cursor.made_ms) is not None:
+                return "database", [], amended
         except BROKEN as e:
             log.warning("what a client missed can't be read: %s", e)
             reason = "too_far"
-        return reason, []
+        return reason, [], None
 
     def _all_partitions(self, source: str, numbers: dict[int, int]) -> dict[int, int]:
         return dict.fromkeys(self.hub.at[source], -1) | numbers
@@ -195,9 +204,13 @@ class CatchUp:
         self.hub.send(resume.member, Subscribed(resume.message.id, resume.group.ch, stream.seq, text, True))
         return stream
 
-    async def tell(self, past: Past, catch: Catch, stream: "Stream", speed: float = math.inf) -> None:
-        """Stored readings, `speed` times as fast as they came."""
-        amended, made_ms = catch.at.get("amended", {}), past.place.moment_ms
+    async def tell(
+        self, past: Past, catch: Catch, stream: "Stream", speed: float = math.inf, made_ms: int | None = None
+    ) -> None:
+        """Stored readings, `speed` times as fast as they came; `made_ms`: what was amended after this moment is to be
+        told behind them.
+        """
+        amended, made_ms = catch.at.get("amended", {}), past.place.moment_ms if made_ms is None else made_ms
         pace, rows = Pace(speed), list[bytes]()
         place = past.place
         while not past.done:
@@ -216,6 +229,31 @@ class CatchUp:
         if rows:
             await stream.send([Chunk(self.hub.text_of(place.cursor(amended, made_ms)), b",".join(rows))])
 
+    async def _tell_readings(self, catch: Catch, cursor: Cursor, stream: "Stream", amended: "Amended") -> list[Stretch]:
+        """Stored readings: first what was amended of those that the client has, then those that it has not; gives what
+        of the log is to be read behind them. Who breaks off goes on where it was.
+        """
+        hub, wish = self.hub, catch.wish
+        if amended.rows:
+            batch = batch_of(hub, amended.rows)
+            if isinstance(catch, Missed):
+                await self._tell_batch(batch, catch, stream, hub.same_place(cursor))
+            else:
+                catch.add(batch)
+        catch.at["amended"] = {p: max(n, catch.at["amended"].get(p, n)) for p, n in amended.numbers.items()}
+        place = Place(cursor.made_ms - stored.LATE_MS, catch.at["readings"])
+        past = Past(hub, self._pool, wish, Place.of(cursor) if UNTIL in cursor.at else place)
+        await self.tell(past, catch, stream, made_ms=amended.log_ms)
+        catch.at["readings"] = dict(past.place.until)
+        return await self._log.after(catch.at, amended.log_ms) or []
+
+    @staticmethod
+    async def _tell_batch(batch: Batch, catch: Catch, stream: "Stream", cursor: str) -> None:
+        """What a catch wants of a batch, in frames that leave the client where it is."""
+        rows = [batch.row(i) for i in catch.wanted(batch)]
+        parts = (rows[i : i + FRAME_ROWS] for i in range(0, len(rows), FRAME_ROWS))
+        await stream.send(Chunk(cursor, b",".join(part)) for part in parts)
+
     async def _tell_rows(self, topic: RowsTopic, catch: Catch, cursor: Cursor, stream: "Stream") -> list[Stretch]:
         """Published rows up to where this process is; gives what of the log is to be read behind them.
 
@@ -230,12 +268,10 @@ class CatchUp:
         began = hub.same_place(cursor)
         while not past.done:
             for batch in await past.read():
-                if not isinstance(catch, Missed):
+                if isinstance(catch, Missed):
+                    await self._tell_batch(batch, catch, stream, began)
+                else:
                     catch.add(batch)
-                    continue
-                rows = [batch.row(i) for i in catch.wanted(batch)]
-                parts = (rows[i : i + FRAME_ROWS] for i in range(0, len(rows), FRAME_ROWS))
-                await stream.send(Chunk(began, b",".join(part)) for part in parts)
             await stream.room()
         catch.at[source] = until
         return [] if hub.ring.covers(catch.at) else await self._log.after(catch.at, until_ms) or []
@@ -285,6 +321,16 @@ class CatchUp:
             if isinstance(catch, Missed):
                 await stream.send(catch.drain())
             await asyncio.sleep(0)
+
+
+class Amended(NamedTuple):
+    """What our rules changed of the rows that a client has; by partition the number up to which these are all, and the
+    log's time (epoch ms) then.
+    """
+
+    rows: list[StoredRow]
+    numbers: dict[int, int]
+    log_ms: int
 
 
 class _Gone(Exception):

@@ -225,11 +225,12 @@ class Hub:
             cursor = self.cursor_of(text)
         except RequestError:
             return self.refuse(member, message, group, "bad_cursor", None)
-        if UNTIL in cursor.at or any(cursor.of(source) is None for source in sources):
+        inside = UNTIL in cursor.at
+        if (inside and not cursor.made_ms) or any(cursor.of(source) is None for source in sources):
             return self.refuse(member, message, group, "bad_cursor", None)
         resume = Resume(member, message, group, cursor)
         at = {source: cursor.of(source) or {} for source in sources}
-        if self.ring.covers(at) and not self.is_ahead(wish, cursor):
+        if not inside and self.ring.covers(at) and not self.is_ahead(wish, cursor):
             catch = self._catches.get((wish, text)) or self.catch(wish, cursor)
             if self.read_ring(catch) and catch.bytes <= RESUME_BYTES:
                 self._catches[wish, text] = catch
@@ -383,6 +384,8 @@ class Hub:
 
     def same_place(self, cursor: Cursor) -> str:
         """The text of a cursor that somebody came back with, and is still at."""
+        if UNTIL in cursor.at:
+            return self.text_of(cursor)
         return self.cursor_text(cursor.at, cursor.within, cursor.made_ms)
 
     def text_of(self, cursor: Cursor) -> str:

@@ -61,7 +61,9 @@ class Past:
         self.place = place
         self.done = False
         self.published: dict[int, int] = {}
-        """By partition: the number of the last row that was published when the last slice was read."""
+        """By partition: the number of the last row that had been published when the first slice was read: what was
+        amended since then may be of rows that were given before.
+        """
         self._hub = hub
         self._pool = pool
         self._wish = wish
@@ -76,7 +78,8 @@ class Past:
         """
         place = self.place
         async with self._pool.connection() as connection:
-            until, self.published, tick_ms = await stored.progress(connection)
+            until, published, tick_ms = await stored.progress(connection)
+            self.published = self.published or published
             end_ms = tick_ms + 1 if self._to_ms is None else self._to_ms
             while True:
                 high_ms = min(place.moment_ms + self._slice_ms, max(end_ms, place.moment_ms + 1))
@@ -112,7 +115,7 @@ class Past:
             skip = place.n_rows if moment_ms == place.moment_ms else 0
             if begin + skip < end:
                 here = self._place_after(moment_ms, end - begin, until)
-                pieces.append(Piece(moment_ms, self._batch(rows[begin + skip : end]), here))
+                pieces.append(Piece(moment_ms, batch_of(self._hub, rows[begin + skip : end]), here))
             begin = end
         return pieces
 
@@ -121,19 +124,21 @@ class Past:
             return Place(self.place.moment_ms, self.place.held, until, self.place.n_rows)
         return Place(moment_ms, self.place.held, until, n_rows)
 
-    def _batch(self, rows: list[StoredRow]) -> Batch:
-        sensors = list(dict.fromkeys((row.dataset, row.sensor) for row in rows))
-        metrics = list(dict.fromkeys((row.metric, self._hub.readings.unit(*row[:3])) for row in rows))
-        sensor_of = {key: i for i, key in enumerate(sensors)}
-        metric_of = {key: i for i, key in enumerate(metrics)}
-        mobile = any(row.lon is not None for row in rows)
-        columns = {name: [getattr(row, name) for row in rows] for name in FIELDS}
-        made = readings(
-            sensors, metrics,
-            sensor=[sensor_of[row.dataset, row.sensor] for row in rows],
-            metric=[metric_of[row.metric, self._hub.readings.unit(*row[:3])] for row in rows],
-            lon=[NAN if row.lon is None else row.lon for row in rows] if mobile else None,
-            lat=[NAN if row.lat is None else row.lat for row in rows] if mobile else None,
-            **columns,
-        )  # fmt: skip
-        return self._hub.readings.of(made)
+
+def batch_of(hub: Hub, rows: list[StoredRow]) -> Batch:
+    """Stored rows as a batch; it says nothing of how far its reader is."""
+    sensors = list(dict.fromkeys((row.dataset, row.sensor) for row in rows))
+    metrics = list(dict.fromkeys((row.metric, hub.readings.unit(*row[:3])) for row in rows))
+    sensor_of = {key: i for i, key in enumerate(sensors)}
+    metric_of = {key: i for i, key in enumerate(metrics)}
+    mobile = any(row.lon is not None for row in rows)
+    columns = {name: [getattr(row, name) for row in rows] for name in FIELDS}
+    made = readings(
+        sensors, metrics,
+        sensor=[sensor_of[row.dataset, row.sensor] for row in rows],
+        metric=[metric_of[row.metric, hub.readings.unit(*row[:3])] for row in rows],
+        lon=[NAN if row.lon is None else row.lon for row in rows] if mobile else None,
+        lat=[NAN if row.lat is None else row.lat for row in rows] if mobile else None,
+        **columns,
+    )  # fmt: skip
+    return hub.readings.of(made)

@@ -46,7 +46,7 @@ class Player:
         stream = self._begin(member, asked, place, ch, 0)
         past = Past(self._hub, self._pool, asked.wish, place, asked.to_ms)
         await self._catch_up.tell(past, self._hub.catch(asked.wish, Cursor({})), stream, _speed(asked))
-        end = Replayed(asked.message.id, ch, self._hub.text_of(past.place.cursor({}, 0)))
+        end = Replayed(asked.message.id, ch, self._hub.text_of(past.place.cursor({}, past.place.moment_ms)))
         await stream.room()
         self._hub.send(member, end)
 
@@ -67,7 +67,7 @@ class Player:
         await self._catch_up.through_ring(catch, stream, group, [now])
 
     def _begin(self, member: Member, asked: Play, place: Place, ch: int, seq: int) -> Stream:
-        text = self._hub.text_of(place.cursor({}, 0))
+        text = self._hub.text_of(place.cursor({}, place.moment_ms))
         self._hub.send(member, Subscribed(asked.message.id, ch, seq, text, None))
         return Stream(self._hub, member, ch, seq)
 

@@ -27,10 +27,17 @@ _SOME = f"""
       AND position <= (%(until)s::bigint[])[part + 1]
       AND (received >= %(low)s OR position > coalesce((%(before)s::bigint[])[part + 1], -1))"""
 
-_SLICE = f"""
+# Of a row that a reader has, what took its place: only our rules give a row another `rev` where it stands.
+_NEXT = """
+    SELECT r.series, r.start, r.period_s, r.value, r.flag, r.tests, r.rev, r.origin, r.received, r.part, r.position
+    FROM readings_history h JOIN {table} r ON r.series = h.series AND r.start = h.start AND r.rev = h.rev + 1
+    WHERE h.known_to >= %(since)s AND r.rev > r.source_rev AND r.position = h.position
+      AND h.position <= coalesce((%(held)s::bigint[])[h.part + 1], -1)"""
+
+_WANTED = """
 SELECT s.dataset, s.sensor, s.metric, (extract(epoch FROM r.start) * 1000)::bigint, r.period_s, r.value, r.flag,
        r.tests, r.rev, r.origin, (extract(epoch FROM r.received) * 1000)::bigint, p.lon, p.lat
-FROM ({_SOME.format(table="readings")} UNION ALL {_SOME.format(table="readings_history")}) AS r
+FROM ({some}) AS r
 JOIN series s ON s.id = r.series
 LEFT JOIN reading_places p ON p.series = r.series AND p.start = r.start
 WHERE (%(datasets)s::text[] IS NULL OR s.dataset = ANY(%(datasets)s))
@@ -39,6 +46,10 @@ WHERE (%(datasets)s::text[] IS NULL OR s.dataset = ANY(%(datasets)s))
   AND r.flag = ANY(%(flags)s) AND r.origin = ANY(%(origins)s)
 ORDER BY r.received, r.part, r.position, r.series, r.start, r.rev
 LIMIT %(limit)s"""
+
+_TABLES = ("readings", "readings_history")
+_SLICE = _WANTED.format(some=" UNION ALL ".join(_SOME.format(table=table) for table in _TABLES))
+_AMENDED = _WANTED.format(some=" UNION ALL ".join(_NEXT.format(table=table) for table in _TABLES))
 
 
 class StoredRow(NamedTuple):
@@ -69,6 +80,11 @@ class Slice(NamedTuple):
     high_ms: int
 
 
+async def one_moment(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Let all that this transaction reads be of one moment."""
+    await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+
+
 async def progress(connection: psycopg.AsyncConnection[Any]) -> tuple[dict[int, int], dict[int, int], int]:
     """By partition the position up to which it is stored and the last number of a published row; and the log's time
     (epoch ms) of the partition furthest behind.
@@ -86,11 +102,29 @@ async def readings(
         "held": _by_part(part.held), "before": _by_part(part.before), "until": _by_part(part.until),
         "low": as_datetime(part.low_ms), "high": as_datetime(part.high_ms),
         "late": as_datetime(part.low_ms - LATE_MS if part.before else part.low_ms),
+    }  # fmt: skip
+    return await _rows(connection, _SLICE, parameters, wish, limit)
+
+
+async def amended(
+    connection: psycopg.AsyncConnection[Any], wish: Wish, held: Mapping[int, int], since_ms: int, limit: int
+) -> list[StoredRow] | None:
+    """Of the rows that a reader has, those that our rules gave another flag after a moment (epoch ms), as they are now
+    and as they were between; None where they are more than `limit`.
+    """
+    parameters = {"held": _by_part(held), "since": as_datetime(since_ms - LATE_MS)}
+    return await _rows(connection, _AMENDED, parameters, wish, limit)
+
+
+async def _rows(
+    connection: psycopg.AsyncConnection[Any], statement: str, parameters: dict[str, Any], wish: Wish, limit: int | None
+) -> list[StoredRow] | None:
+    of_wish = {
         "datasets": sorted(wish.datasets) or None, "sensors": sorted(wish.sensors) or None,
         "metrics": sorted(wish.metrics) or None, "flags": sorted(wish.flags), "origins": sorted(wish.origins),
         "limit": None if limit is None else limit + 1,
     }  # fmt: skip
-    rows: Sequence[Any] = await (await connection.execute(_SLICE, parameters)).fetchall()
+    rows: Sequence[Any] = await (await connection.execute(statement.encode(), parameters | of_wish)).fetchall()
     return None if limit is not None and len(rows) > limit else [StoredRow(*row) for row in rows]
 
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -120,6 +120,66 @@ def test_what_the_ring_does_not_have_comes_from_kafka_and_what_kafka_does_not_ha
         history = httpx.get(f"http://127.0.0.1:{stack.settings.api_port}{subscribed['history'][-1]}", timeout=30)
         assert (history.status_code, history.json()["type"]) == (503, "/problems/not-stored-yet")
     assert metric(stack, "cityfeed_tail_gaps_total") == 0
+
+
+def told(client: Listener) -> list[tuple[Any, ...]]:
+    """Which row in which revision, sorted: the database has them in the order of receipt."""
+    return sorted((row["start"], row["rev"], row["flag"]) for row in client.rows())
+
+
+def test_what_kafka_forgot_of_amendments_comes_from_the_database_too(make_stack: Callable[..., ServiceStack]) -> None:
+    stack = make_stack(live_ring_bytes=0, repair_quiet_s=1, repair_max_delay_s=2)
+    stack.start(*CHAIN)
+    stack.wait_ready()
+    # A value that sticks out, until its late neighbour is like it.
+    high, late = (300, 301, 610, 611), (301, 611)
+    values = {n: 50.0 + n % 3 + (80.0 if n in high else 0.0) for n in range(700)}
+
+    def publish(numbers: Iterable[int]) -> None:
+        topic = stack.mqtt_topic("air-quality", "s1")
+        stack.publish_all(
+            (topic, {"t": (START + timedelta(minutes=5 * n)).isoformat(), "pm25": values[n], "period_s": 300})
+            for n in numbers
+        )
+
+    def heard_all(client: Listener) -> None:
+        rows = "SELECT (SELECT count(*) FROM readings) + (SELECT count(*) FROM readings_history)"
+        stack.wait_until(lambda: stack.query("SELECT count(*) FROM dirty WHERE kind = 1") == [(0,)], "all is judged")
+        client.until(lambda: stack.query(rows) == [(len(client.rows()),)], timeout_s=60)
+
+    with listening(stack, **WANTED) as client:
+        first = client.of("subscribed")[0]["cursor"]
+        publish(n for n in range(700) if n not in late)
+        stored(stack, 698)
+        heard_all(client)
+        middle, had = client.of("data")[-1]["cursor"], told(client)
+        history = "SELECT count(*) FROM readings_history"
+        ((before,),) = stack.query(history)
+        publish(late)
+        stored(stack, 700)
+        stack.wait_until(lambda: stack.query(history)[0][0] > before, "they are judged again", timeout_s=15)
+        heard_all(client)
+        everything = told(client)
+    forget_the_log(stack, "readings.clean", "readings.amended")
+    rest = sorted(set(everything) - set(had))
+    assert len(rest) == len(everything) - len(had) and any(rev > 1 for _, rev, _ in rest)
+    for cursor, missed in ((middle, rest), (first, everything)):
+        with listening(stack, cursor=cursor, **WANTED) as back:
+            back.until(lambda missed=missed: len(back.rows()) >= len(missed))  # type: ignore[misc]
+            assert back.of("subscribed")[0]["recovered"] is True
+            assert told(back) == missed
+            frames = back.of("data")
+    # It broke off in the middle: it goes on there, and hears what comes.
+    assert len(frames) > 1
+    with listening(stack, cursor=frames[0]["cursor"], **WANTED) as back:
+        left = sum(len(frame["d"]) for frame in frames[1:])
+        back.until(lambda: len(back.rows()) >= left)
+        assert back.of("subscribed")[0]["recovered"] is True
+        assert told(back) == sorted((r["start"], r["rev"], r["flag"]) for frame in frames[1:] for r in frame["d"])
+        values[700] = 50.0
+        publish([700])
+        back.until(lambda: len(back.rows()) > left)
+        back.assert_no_gap()
 
 
 def forget_the_log(stack: ServiceStack, *topics: str) -> None:
