@@ -34,6 +34,7 @@ test: ## the whole test suite against real servers of its own
 chaos: ## kill and stop everything under load, check that nothing is lost (make chaos SEED=7 SCENARIO=kill-windows)
 	@$(SETUP)
 	$(if $(SCENARIO),,CITYFEED_TEST_CASES=5000 $(VENV)/pytest -q --timeout 3600 tests/stream_processors/test_exactly_once_property.py -k raw_log)
+	$(if $(SCENARIO),,CITYFEED_TEST_WHOLE_WEEK=1 $(VENV)/pytest -q tests/integration/test_chain.py -k real_slices)
 	$(VENV)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(SCENARIO),--scenario $(SCENARIO))
 
 lint: ## ruff and mypy
