@@ -17,6 +17,7 @@ from deploy.local.tools import ROOT
 from schemas.settings import Settings, load, variable
 
 OURS = ("gateway", "clean", "windows", "api", "archive", "outlet", "city")
+GRAFANA_PORT = 3000  # by the profile `grafana`, which only containers have
 WITHOUT_A_PORT = ("archive", "outlet", "city")
 LAYOUT = stack.Layout(Path("/state"), Path("/state/postgres"))
 
@@ -74,7 +75,7 @@ def test_ports_are_those_of_the_settings_and_open_to_this_machine_only(compose: 
     settings = Settings()
     public = {settings.mqtt_public_port, settings.mqtt_public_websocket_port}
     wanted = {settings.mqtt_port, stack.kafka_address(settings).port, 15432, settings.api_port}
-    assert {int(port.split(":")[1]) for port in published} == wanted | public
+    assert {int(port.split(":")[1]) for port in published} == wanted | public | {GRAFANA_PORT}
     local = stack.addresses(settings)
     assert wanted == {local[name][0].port for name in (*stack.SERVERS, "api")}
     assert public == {a.port for a in local["mosquitto"]} - {settings.mqtt_port, settings.mqtt_outlet_port}
