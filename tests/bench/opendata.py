@@ -1,19 +1,19 @@
 """Open data on 10 million stored readings, made from the sample city's real week by shifting it inside PostgreSQL."""
 
-import asyncio
 import csv
 import gzip
 import http.client
 import json
 import statistics
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 from urllib.parse import urlencode
 
-import httpx
 import psycopg
 
 from api import columns
@@ -39,10 +39,9 @@ def measure(stack: ServiceStack, rows: int = ROWS) -> Iterator[Figure]:
     """`stack` has its API running, and nothing stored."""
     with stack.connect() as connection:
         first_ms, stored = fill(connection, rows)
-    url = f"http://127.0.0.1:{stack.settings.api_port}"
     yield from _exports(stack, stored)
     yield from _pages(stack, first_ms, stored)
-    yield from asyncio.run(_latest(stack, url))
+    yield from _latest(stack)
 
 
 def fill(connection: "psycopg.Connection[Any]", rows: int) -> tuple[int, int]:
@@ -204,7 +203,7 @@ def _p99_ms(client: http.client.HTTPConnection, path: str, query: dict[str, str]
     return statistics.quantiles(taken, n=100)[98]
 
 
-async def _latest(stack: ServiceStack, url: str) -> list[Figure]:
+def _latest(stack: ServiceStack) -> list[Figure]:
     """Newest values of many sensors, said by MQTT as always, placed by the registry."""
     names = [f"bench-{i}" for i in range(SENSORS)]
     prefix, now_s = stack.settings.mqtt_topic_prefix, int(time.time())
@@ -216,45 +215,51 @@ async def _latest(stack: ServiceStack, url: str) -> list[Figure]:
         (stack.mqtt_topic("traffic", name), {"t": (now_s - 310) * 1000, "speed": 50.0 + i % 40})
         for i, name in enumerate(names)
     ]
-    await asyncio.to_thread(stack.publish_all, meta)
-    await asyncio.to_thread(stack.publish_all, said)
-    address = f"{url}/v1/traffic/latest?format=geojson&limit={SENSORS}"
-    figures = []
-    async with httpx.AsyncClient(timeout=30) as client:
-        deadline = time.monotonic() + 60
-        while len((await client.get(address)).json()["features"]) < SENSORS and time.monotonic() < deadline:
-            await asyncio.sleep(0.2)
-        taken: list[float] = []
-
-        async def one() -> None:
-            began = time.perf_counter()
-            answer = await client.get(address)
-            taken.append((time.perf_counter() - began) * 1000)
-            assert answer.status_code == 200
-
-        tasks = []
-        began = time.perf_counter()
-        for i in range(LATEST_PER_S * 10):
-            await asyncio.sleep(max(0.0, began + i / LATEST_PER_S - time.perf_counter()))
-            tasks.append(asyncio.ensure_future(one()))
-        await asyncio.gather(*tasks)
-        p99 = statistics.quantiles(taken, n=100)[98]
-        figures.append(
-            Figure(
-                f"latest of {SENSORS:,} sensors, GeoJSON, {LATEST_PER_S}/s",
-                p99,
-                "ms",
-                target="p99 under 25",
-                met=p99 < 25,
-            )
-        )
-        etag = (await client.get(address)).headers["etag"]
-        taken.clear()
+    stack.publish_all(meta)
+    stack.publish_all(said)
+    path, port = f"/v1/traffic/latest?format=geojson&limit={SENSORS}", stack.settings.api_port
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as client:
+        stack.wait_until(lambda: len(json.loads(_get(client, path)[1])["features"]) == SENSORS, "all sensors", 60)
+        time.sleep(5)  # until they are stored
+        p99 = statistics.quantiles(_at_a_rate(port, path, LATEST_PER_S, 10 * LATEST_PER_S), n=100)[98]
+        etag = _get(client, path)[0].getheader("etag", "")
+        taken = []
         for _ in range(200):
             began = time.perf_counter()
-            answer = await client.get(address, headers={"if-none-match": etag})
+            answer, _ = _get(client, path, {"if-none-match": etag})
             taken.append((time.perf_counter() - began) * 1000)
-            assert answer.status_code == 304
-        median = statistics.median(taken)
-        figures.append(Figure("the same, 304", median, "ms", target="under 3", met=median < 3))
-    return figures
+            assert answer.status == 304
+    median = statistics.median(taken)
+    name = f"latest of {SENSORS:,} sensors, GeoJSON, {LATEST_PER_S}/s"
+    return [
+        Figure(name, p99, "ms", target="p99 under 25", met=p99 < 25),
+        Figure("the same, 304", median, "ms", target="under 3", met=median < 3),
+    ]
+
+
+def _at_a_rate(port: int, path: str, per_s: int, n: int) -> list[float]:
+    """Milliseconds of n requests, each from when it was due to its last byte, packed as a browser asks for it and not
+    unpacked: what that costs is the browser's.
+    """
+    mine = threading.local()
+    first_s = time.perf_counter() + 0.1
+
+    def one(i: int) -> float:
+        if not hasattr(mine, "client"):
+            mine.client = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        due_s = first_s + i / per_s
+        time.sleep(max(0.0, due_s - time.perf_counter()))
+        answer, _ = _get(mine.client, path, {"accept-encoding": "gzip"})
+        assert answer.status == 200
+        return (time.perf_counter() - due_s) * 1000
+
+    with ThreadPoolExecutor(8) as threads:
+        return list(threads.map(one, range(n)))
+
+
+def _get(
+    client: http.client.HTTPConnection, path: str, headers: dict[str, str] | None = None
+) -> tuple[http.client.HTTPResponse, bytes]:
+    client.request("GET", path, headers=headers or {})
+    answer = client.getresponse()
+    return answer, answer.read()
