@@ -90,7 +90,12 @@ class Settings:
     database_schema: str = _setting("public", "The schema that holds cityfeed's tables.")
 
     # -- ingest_gateway ---------------------------------------------------------------------------------
-    gateway_batch_ms: int = _setting(10, "How long the gateway gathers messages for one Kafka record.", "ms", 1, 10_000)
+    gateway_batch_ms: int = _setting(
+        20,
+        "How long the gateway gathers messages for one Kafka record. All that follows pays by the record: at 2,000"
+        " messages/s on two processors 10 ms made readings later, not sooner.",
+        "ms", 1, 10_000,
+    )  # fmt: skip
     gateway_batch_readings: int = _setting(
         5_000, "A partition's batch is sent at this size even if its time is not up.", "readings", 1, 100_000
     )
