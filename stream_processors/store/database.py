@@ -95,6 +95,11 @@ class Database:
         ):
             return pgcopy.load(b"".join([bytes(block) async for block in copy]), columns)
 
+    def arrays(self, *columns: tuple[Array, str]) -> str:
+        """Columns of (values, type) as SQL for `unnest`: COPY takes no parameters."""
+        literals = (sql.Literal(values.tolist()).as_string(self._conn) + f"::{kind}[]" for values, kind in columns)
+        return ", ".join(literals)
+
 
 def timestamp(epoch_ms: Any) -> str:
     """A moment as SQL."""

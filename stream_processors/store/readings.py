@@ -147,15 +147,7 @@ class ReadingTables(Database):
         each: columns of `JUDGED`; what is in two neighbourhoods comes twice.
         """
         names = ", ".join(JUDGED)
-        ranges = ", ".join(
-            sql.Literal(column.tolist()).as_string(self._conn) + kind
-            for column, kind in (
-                (series, "::integer[]"),
-                (begin, "::bigint[]"),
-                (end, "::bigint[]"),
-                (keep, "::integer[]"),
-            )
-        )
+        ranges = self.arrays((series, "integer"), (begin, "bigint"), (end, "bigint"), (keep, "integer"))
         low, high = "to_timestamp(w.low / 1000.0)", "to_timestamp(w.high / 1000.0)"
         return await self.copy_out(
             f"SELECT {', '.join(f'r.{name}' for name in JUDGED)} FROM unnest({ranges}) AS w (series, low, high, keep),"
@@ -194,10 +186,7 @@ class ReadingTables(Database):
         if not len(series):
             return {name: np.zeros(0, np.int64) for name in _LOADED}
         names = ", ".join(f"r.{name}" for name in _LOADED)
-        ranges = ", ".join(
-            sql.Literal(column.tolist()).as_string(self._conn) + kind
-            for column, kind in ((series, "::integer[]"), (begin, "::bigint[]"), (end, "::bigint[]"))
-        )
+        ranges = self.arrays((series, "integer"), (begin, "bigint"), (end, "bigint"))
         return await self.copy_out(
             f"SELECT {names} FROM unnest({ranges}) AS w (series, low, high), LATERAL (SELECT * FROM readings"
             " WHERE series = w.series AND start >= to_timestamp(w.low / 1000.0)"

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from psycopg import sql
 
 from schemas.flags import COUNTED
 from stream_processors.store.database import Database, timestamp
@@ -60,15 +59,7 @@ class VerdictTable(Database):
         in `mask`, or that have some though averages leave them out: columns of `JUDGED`, and `wanted`, the bits.
         """
         names = ", ".join(f"r.{name}" for name in JUDGED)
-        ranges = ", ".join(
-            sql.Literal(column.tolist()).as_string(self._conn) + kind
-            for column, kind in (
-                (series, "::integer[]"),
-                (begin, "::bigint[]"),
-                (end, "::bigint[]"),
-                (tests, "::integer[]"),
-            )
-        )
+        ranges = self.arrays((series, "integer"), (begin, "bigint"), (end, "bigint"), (tests, "integer"))
         counted = ", ".join(str(int(flag)) for flag in COUNTED)
         wanted = f"CASE WHEN r.flag IN ({counted}) THEN w.tests ELSE 0 END"
         return await self.copy_out(

@@ -33,6 +33,7 @@ from tests.api.city import NOW_MS, app_without_servers, client_of, make_settings
 from tests.integration.history import DAY_0_MS, DAY_MS, History, Reading, three_days
 from tests.integration.test_api import database, history, window
 from tests.integration.test_archive import wrote
+from tests.integration.test_exports import opened
 
 __all__ = ["database", "history"]
 
@@ -57,14 +58,8 @@ def settings(database: Settings, tmp_path: Path) -> Settings:
 @pytest.fixture
 async def app(settings: Settings, tmp_path: Path) -> AsyncIterator[FastAPI]:
     names = ("database_url", "database_schema", "archive_url", "database_keep_days")
-    made = app_without_servers(tmp_path, **{name: getattr(settings, name) for name in names})
-    here = made.state.cityfeed
-    await here.pool.open(wait=True)
-    await here.exports.open(wait=True)
-    yield made
-    await here.stop_proving()
-    await here.exports.close()
-    await here.pool.close()
+    async with opened(app_without_servers(tmp_path, **{name: getattr(settings, name) for name in names})) as made:
+        yield made
 
 
 @pytest.fixture

@@ -33,7 +33,14 @@ __all__ = ["database", "history"]
 @pytest.fixture
 async def app(database: Any, tmp_path: Any) -> AsyncIterator[FastAPI]:
     """The application with its pools open."""
-    made = app_without_servers(tmp_path, database_url=database.database_url, database_schema=database.database_schema)
+    names = {"database_url": database.database_url, "database_schema": database.database_schema}
+    async with opened(app_without_servers(tmp_path, **names)) as made:
+        yield made
+
+
+@asynccontextmanager
+async def opened(made: FastAPI) -> AsyncIterator[FastAPI]:
+    """An application with its pools open."""
     here = made.state.cityfeed
     await here.pool.open(wait=True)
     await here.exports.open(wait=True)
