@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import uvicorn
 import websockets
@@ -48,6 +49,11 @@ async def served(**settings: Any) -> AsyncIterator[tuple[Feed, str, uvicorn.Serv
         finally:
             server.should_exit = True
             await running
+
+
+def port_of(url: str) -> int:
+    """The port in the address that `served` gives."""
+    return urlsplit(url).port or 0
 
 
 class Caller:

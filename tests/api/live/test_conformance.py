@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.api.live.feeding import batch
-from tests.api.live.serving import served
+from tests.api.live.serving import port_of, served
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 EXTENSIONS = "Sec-WebSocket-Extensions"
@@ -88,7 +88,7 @@ class Peer:
 
 @contextlib.asynccontextmanager
 async def opened(url: str, hello: bool = True, **headers: str) -> AsyncIterator[Peer]:
-    port = int(url.split(":")[2].split("/")[0])
+    port = port_of(url)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     lines = "".join(f"{name}: {value}\r\n" for name, value in (REQUEST | headers).items() if value)
     writer.write(f"GET /v1/live HTTP/1.1\r\n{lines}\r\n".encode())

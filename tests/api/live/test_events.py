@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.api.live.feeding import batch
-from tests.api.live.serving import served
+from tests.api.live.serving import port_of, served
 
 
 class Events:
@@ -143,7 +143,7 @@ async def test_a_stream_that_is_not_read_is_cut_off_and_harms_nobody() -> None:
     sensors = [f"s{i}" for i in range(400)]
     async with served(live_drain_timeout_s=1) as (feed, url, _), listening(url, "mode=latest&tick_ms=250") as reader:
         await reader.next("snapshot")
-        port = int(url.split(":")[2].split("/")[0])
+        port = port_of(url)
         stalled = socket.socket()
         stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         stalled.setblocking(False)

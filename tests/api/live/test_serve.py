@@ -10,7 +10,7 @@ import websockets
 
 from api.live.messages import SUBPROTOCOL, Close
 from tests.api.live.feeding import batch
-from tests.api.live.serving import calling, served
+from tests.api.live.serving import calling, port_of, served
 
 HANDSHAKE = (
     b"GET /v1/live HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -114,7 +114,7 @@ async def test_a_shutdown_tells_when_to_come_back() -> None:
 
 async def test_who_does_not_answer_pings_is_closed() -> None:
     async with served(ws_ping_interval=0.2, ws_ping_timeout=0.2) as (_, url, _):
-        port = int(url.split(":")[2].split("/")[0])
+        port = port_of(url)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(HANDSHAKE)
         heard = b""
@@ -128,13 +128,19 @@ async def test_who_does_not_answer_pings_is_closed() -> None:
         await writer.wait_closed()
 
 
-async def stalled_client(port: int) -> socket.socket:
-    """A client that subscribes to everything and then reads nothing."""
-    loop = asyncio.get_running_loop()
+async def slow_socket(port: int) -> socket.socket:
+    """A connection whose kernel takes next to nothing that its owner has not read."""
     made = socket.socket()
     made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     made.setblocking(False)
-    await loop.sock_connect(made, ("127.0.0.1", port))
+    await asyncio.get_running_loop().sock_connect(made, ("127.0.0.1", port))
+    return made
+
+
+async def stalled_client(port: int) -> socket.socket:
+    """A client that subscribes to everything and then reads nothing."""
+    loop = asyncio.get_running_loop()
+    made = await slow_socket(port)
     await loop.sock_sendall(made, HANDSHAKE)
     await loop.sock_recv(made, 1000)
     for text in (b'{"type":"hello"}', b'{"type":"subscribe","id":1,"topic":"readings","mode":"latest","tick_ms":250}'):
@@ -147,7 +153,7 @@ async def test_one_client_that_does_not_read_harms_nobody_else() -> None:
     async with served(live_drain_timeout_s=1) as (feed, url, _), calling(url) as reader:
         await reader.say(type="subscribe", id=1, topic="readings", mode="latest", tick_ms=250, snapshot=False)
         await reader.hear("subscribed")
-        stalled = await stalled_client(int(url.split(":")[2].split("/")[0]))
+        stalled = await stalled_client(port_of(url))
         async with asyncio.timeout(5):
             while len(feed.hub.members) < 2:
                 await asyncio.sleep(0.01)
@@ -170,9 +176,12 @@ async def test_a_slow_client_gets_all_of_a_big_snapshot_and_the_newest_after_it(
     sensors = [f"s{i:05}" for i in range(20_000)]
     async with served() as (feed, url, _):
         feed.publish(batch(*((s, 0, 0.0) for s in sensors)))
-        async with calling(url, max_queue=1, compression=None) as client:
+        async with calling(url, max_queue=1, compression=None, sock=await slow_socket(port_of(url))) as client:
             await client.say(type="subscribe", id=1, topic="readings", mode="latest", tick_ms=250)
-            await asyncio.sleep(0.3)
+            (member,) = feed.hub.members
+            async with asyncio.timeout(5):
+                while member.link.writable:  # until the snapshot has filled what lies between
+                    await asyncio.sleep(0.01)
             for minute in (1, 2, 3):
                 feed.publish(batch((sensors[0], minute, float(minute))))
                 feed.hub.tick(250)
@@ -195,7 +204,7 @@ async def test_another_websocket_class_is_refused_with_a_clear_word(caplog: pyte
 
 async def mischief(url: str, kind: str) -> None:
     """Be a bad client in one way, until the server has had enough of it."""
-    port = int(url.split(":")[2].split("/")[0])
+    port = port_of(url)
     if kind in ("half a request", "reset"):
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(HANDSHAKE if kind == "reset" else HANDSHAKE[:40])
