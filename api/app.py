@@ -83,8 +83,9 @@ def make_app(settings: Settings, now_ms: Callable[[], int] = wall_clock_ms) -> F
     app.add_middleware(Announced)
     app.add_middleware(Compressed)
     app.add_middleware(
-        Limited, requests=settings.rate_limit_requests, window_s=settings.rate_limit_window_s, now_ms=now_ms
-    )
+        Limited, requests=settings.rate_limit_requests, window_s=settings.rate_limit_window_s, now_ms=now_ms,
+        keys=app.state.cityfeed.keys,
+    )  # fmt: skip
     app.add_middleware(
         CORSMiddleware, allow_origins=["*"], allow_methods=["GET", "HEAD", "OPTIONS"], allow_headers=["*"],
         expose_headers=list(EXPOSED), max_age=86_400,

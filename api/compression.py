@@ -3,12 +3,15 @@
 Only what is text: Parquet and Arrow are compressed inside, archive files are served as they are.
 """
 
+import hashlib
 import zlib
 from typing import Any, Protocol
 
 import zstandard
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.trailers import TRAILERS, repr_digest
 
 FROM_BYTES = 1024
 ZSTD_LEVEL, GZIP_LEVEL = 3, 4
@@ -66,17 +69,23 @@ class Compressed:
 
 
 class _Answer:
-    """One answer on its way out. Its start waits for the first piece, which says whether it is worth it."""
+    """One answer on its way out. Its start waits for the first piece, which says whether it is worth it. The digest in
+    trailers is of what goes out: of what is compressed, compressed.
+    """
 
     def __init__(self, encoding: str, send: Send) -> None:
         self._encoding, self._send = encoding, send
         self._start: Message | None = None
         self._compressor: _Compressor | None = None
+        self._sha256: Any = None
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._start = message
             return
+        if message["type"] == TRAILERS and self._sha256 is not None:
+            digest = repr_digest(self._sha256.digest()).encode()
+            message = {**message, "headers": [(n, digest if n == b"repr-digest" else v) for n, v in message["headers"]]}
         if message["type"] != "http.response.body":
             await self._send(message)
             return
@@ -85,6 +94,7 @@ class _Answer:
             start, self._start = self._start, None
             if self._worth(start, body, more):
                 self._compressor = ENCODINGS[self._encoding]()
+                self._sha256 = hashlib.sha256() if start.get("trailers") else None
                 if not more:
                     body = self._squeeze(body, False)
                     MutableHeaders(raw=start["headers"])["content-length"] = str(len(body))
@@ -109,4 +119,7 @@ class _Answer:
     def _squeeze(self, body: bytes, more: bool) -> bytes:
         assert self._compressor is not None
         packed = self._compressor.compress(body)
-        return packed + (self._compressor.flush(_SYNC_FLUSH[self._encoding]) if more else self._compressor.flush())
+        packed += self._compressor.flush(_SYNC_FLUSH[self._encoding]) if more else self._compressor.flush()
+        if self._sha256 is not None:
+            self._sha256.update(packed)
+        return packed

@@ -18,6 +18,7 @@ from api.live.events import end_streams
 from api.live.hub import Hub
 from api.live.serve import UVICORN_OPTIONS, WS
 from api.metrics import LAG_MS
+from api.trailers import HTTP
 from schemas import settings
 from schemas.errors import CityfeedError
 from schemas.settings import Settings
@@ -92,7 +93,7 @@ def serve(chosen: Settings, number: int | None = None) -> None:
         host=chosen.api_host,
         port=chosen.api_port,
         loop="uvloop",
-        http="httptools",
+        http=HTTP,
         ws=WS,
         log_config=None,
         log_level=chosen.log_level.lower(),

@@ -79,6 +79,7 @@ class Asked:
     data_type: str = ""
     of: str = "readings"
     after_row: int | None = None
+    after_byte: int | None = None
 
 
 @dataclass(frozen=True)
@@ -341,6 +342,11 @@ PARAMETERS: dict[str, Parameter] = {
         Parameter(
             "after_row", "after_row", _row, "Not the state but the bytes that follow this row; 0 is the whole file.",
             {"type": "integer", "minimum": 0}, None, "after_row=0, or the number of rows that arrived whole.",
+        ),
+        Parameter(
+            "after_byte", "after_byte", _row,
+            "The same for any format, by bytes that arrived; the server makes those before once more for nobody.",
+            {"type": "integer", "minimum": 0}, None, "after_byte=0, or the number of bytes that arrived.",
         ),
         Parameter(
             "limit", "limit", _limit, "Most rows of a page.", {"type": "integer", "minimum": 1}, 100, "limit=1000",

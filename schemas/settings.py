@@ -192,7 +192,7 @@ class Settings:
     live_queue_bytes: int = _setting(
         8 * 1024 * 1024, "Bytes that wait for a slow live client, over all it asked for; then 4208.", "bytes", 65_536
     )
-    live_keys: str = _setting("", "File with keys of the live feed (docs/live.md); empty: everyone is anonymous.")
+    live_keys: str = _setting("", "File with keys, of live feed and requests (docs/live.md); empty: all are anonymous.")
     live_max_connections: int = _setting(20_000, "Live connections of one process; then 4100.", "", 1)
     live_ring_bytes: int = _setting(
         64 * 1024 * 1024, "Newest records kept in memory for live clients that come back.", "bytes", 0

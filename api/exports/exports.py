@@ -5,7 +5,7 @@ import contextlib
 import hashlib
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -17,7 +17,7 @@ from api.exports.rows import Made, Source, pieces
 from api.formats import FORMATS
 from api.openapi import OPERATIONS
 from api.paging import Start
-from api.problems import RETRY_AFTER_S
+from api.problems import RETRY_AFTER_S, bad_parameter
 from api.queries import exports, pages, series
 from api.queries.exports import Export
 from api.queries.pool import answers
@@ -32,6 +32,14 @@ PIECES_AHEAD = 2  # that are made and wait until the client has taken those befo
 SAY_EVERY_MS = 3_000
 BROKEN_AFTER_MS = 30_000  # a running one that said nothing for so long has lost its process
 _DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True)
+class After:
+    """Where an export goes on: after a row, or after a byte of what was made from the first row on."""
+
+    row: int = 0
+    byte: int = 0
 
 
 async def begin(here: AppState, dataset: Dataset, items: Sequence[tuple[str, str]], accept: str, now_ms: int) -> Source:
@@ -158,36 +166,47 @@ def kind_of(here: AppState, export: Export) -> type[msgspec.Struct]:
     return query.kind(shown)
 
 
-async def stream(source: Source, after_row: int) -> AsyncGenerator[bytes]:
-    """The export's bytes after a row, on a connection of its own. On the way and at the end it is said how far it came;
-    whoever stops in the middle (a client that went away) leaves it broken, and the connection is given up at once.
+async def stream(source: Source, after: After, sent: Any) -> AsyncGenerator[bytes]:
+    """The export's bytes after a row or a byte, on a connection of its own; `sent` is a hash of hashlib's, and is
+    updated with them. On the way and at the end it is said how far it came; whoever stops in the middle (a client that
+    went away) leaves it broken, and the connection is given up at once. Raises `RequestError` after its end.
     """
     here, id = source.here, source.export.id
-    made, digest, n_bytes, n_rows = Made(steps=list(source.export.steps)), hashlib.sha256(), 0, 0
+    made, n_bytes, n_rows = Made(steps=list(source.export.steps)), 0, 0
+    whole = hashlib.sha256() if after.byte else sent  # of all bytes from the first row on, where those are made
     said_ms, state = here.now_ms(), "broken"
     try:
         async with _connection(here) as connection:
             try:
-                found = ahead(pieces(source, connection, made, after_row), PIECES_AHEAD)
+                found = ahead(pieces(source, connection, made, after.row), PIECES_AHEAD)
                 async with contextlib.aclosing(found):
                     async for piece, n_rows in found:
-                        if not piece:
-                            continue
-                        digest.update(piece)
+                        rest = piece[max(0, after.byte - n_bytes) :]
                         n_bytes += len(piece)
-                        yield piece
+                        if after.byte:
+                            whole.update(piece)
+                        if rest:
+                            sent.update(rest)
+                            yield rest
                         if here.now_ms() - said_ms >= SAY_EVERY_MS:
                             said_ms = here.now_ms()
-                            await _say(source, "running", n_rows, made.steps, 0 if after_row else n_bytes, None)
-                state = "proving" if after_row else "complete"
+                            await _say(source, "running", n_rows, made.steps, 0 if after.row else n_bytes, None)
+                state = "proving" if after.row else "complete"
             finally:
                 if state == "broken":
                     await give_up(connection)
     finally:
-        sha256 = digest.hexdigest() if state == "complete" else None
-        await _say(source, state, n_rows, made.steps, 0 if after_row else n_bytes, sha256)
+        sha256 = whole.hexdigest() if state == "complete" else None
+        await _say(source, state, n_rows, made.steps, 0 if after.row else n_bytes, sha256)
         if state == "proving" and source.export.state != "complete":
             here.prove(prove(here, id))
+    if after.byte > n_bytes:
+        raise beyond("after_byte", n_bytes, "bytes")
+
+
+def beyond(name: str, most: int, what: str) -> RequestError:
+    """The refusal to go on after the end."""
+    return bad_parameter(name, f"the export has {most} {what}", f"{name} is at most {most}.")
 
 
 @contextlib.asynccontextmanager
@@ -227,5 +246,5 @@ async def give_up(connection: pages.Connection) -> None:
 async def prove(here: AppState, id: str) -> None:
     """Make a resumed export once more from its first row, for nobody: now all its bytes have a digest."""
     source = await again(here, await find(here, id, here.now_ms()))
-    async for _ in stream(source, 0):
+    async for _ in stream(source, After(), hashlib.sha256()):
         await asyncio.sleep(0)

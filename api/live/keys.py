@@ -1,11 +1,13 @@
-"""Keys: who says hello with a token has limits of its own, and is counted by its key's name, not by its address.
+"""Keys: who shows a token has limits of its own, and is counted by its key's name, not by its address.
 
 The data are open: a key opens nothing, it only lets an application that serves many people have more connections,
-messages and subscriptions than an address has. Keys are a file (`CITYFEED_LIVE_KEYS`), a table each:
+messages, subscriptions and requests than an address has. The live feed takes the token in `hello`, everything else in
+`Authorization: Bearer` or `X-API-Key` (`api.limits`). Keys are a file (`CITYFEED_LIVE_KEYS`), a table each:
 
     [tram-app]
     sha256 = "9f86d081..."        # of the token: printf %s TOKEN | sha256sum
     connections = 500             # of one API process
+    requests = 600_000            # of one API process, in CITYFEED_RATE_LIMIT_WINDOW_S
     until = 2027-01-01            # from that day on (UTC) the token is refused, with 4003
     # blocked = true              # at once
 
@@ -28,13 +30,16 @@ Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a key may: connections of one process; of each of them messages per second, in a burst, subscriptions."""
+    """What a key may: connections of one process; of each of them messages per second, in a burst, subscriptions;
+    requests of one process in a window.
+    """
 
     sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
     connections: Positive = 500
     rate_per_s: Annotated[float, msgspec.Meta(gt=0)] = 50.0
     rate_burst: Positive = 500
     subscriptions: Positive = 500
+    requests: Positive = 600_000
     until: date | None = None
     blocked: bool = False
 

@@ -1,7 +1,6 @@
 """`GET /v1/archive/{dataset}` and the files below it: closed days as Parquet and csv.gz, with ranges and digests."""
 
 import asyncio
-import base64
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from api.head import HEAD
 from api.rows import ArchiveDay, ArchiveFile, ArchiveIndex
 from api.state import AppState
 from api.times import rfc3339
+from api.trailers import repr_digest
 from schemas.errors import RequestError
 
 router = APIRouter(tags=["archive"])
@@ -79,12 +79,11 @@ async def archive_file(request: Request, dataset: str, year: str, month: str, na
     file = day.files[kind]
     made = datetime.fromtimestamp(day.made // 1000, UTC)
     url = f"{here.base_url(request)}/v1/archive/{dataset}"
-    digest = base64.b64encode(bytes.fromhex(file.sha256)).decode()
     headers = {
         "etag": f'"{file.sha256[:32]}"',
         "last-modified": format_datetime(made, usegmt=True),
         "accept-ranges": "bytes",
-        "repr-digest": f"sha-256=:{digest}:",
+        "repr-digest": repr_digest(bytes.fromhex(file.sha256)),
         "cache-control": _A_WHILE if plain else _FOREVER,
         "content-location": f"{url}/{file.path}",
         "link": f'<{url}>; rel="collection"',

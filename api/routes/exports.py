@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter, Request, Response
 
-from api import openapi, paging, params, state
+from api import history, openapi, paging, params, state
 from api.catalog import package
 from api.catalog.entry import Entry
 from api.exports import exports
@@ -34,7 +34,7 @@ def _status_answers() -> dict[int | str, dict[str, Any]]:
         if name != "json":
             content[format.media_type.partition(";")[0]] = {"schema": {"type": "string", "format": "binary"}}
     return {
-        200: {"description": "Its state; with `after_row`, its bytes after that row.", "content": content},
+        200: {"description": "Its state; with `after_row` or `after_byte`, the bytes after it.", "content": content},
         "default": {"description": "A problem (RFC 9457)."},
     }
 
@@ -44,27 +44,34 @@ def _status_answers() -> dict[int | str, dict[str, Any]]:
     operation_id="export-status",
     response_class=Response,
     responses=_status_answers(),
-    openapi_extra={"parameters": [openapi.parameter("after_row")]},
+    openapi_extra={"parameters": [openapi.parameter("after_row"), openapi.parameter("after_byte")]},
 )
 async def export_status(request: Request, id: str) -> Response:
     """What an export is of, how far it has come and, once it is complete, how many rows and which SHA-256 it has; with
-    `after_row`, the bytes that follow that row of the same file.
+    `after_row` or `after_byte`, the bytes that follow that row or byte of the same file.
     """
     here = state.of(request)
-    asked = params.read(("after_row",), request.query_params.multi_items())
+    asked = params.read(("after_row", "after_byte"), request.query_params.multi_items())
     found = await exports.find(here, id, here.now_ms())
-    if asked.after_row is None:
+    if asked.after_row is None and asked.after_byte is None:
         return Response(
             msgspec.json.encode(_status(here, found, here.base_url(request))), 200, _NOT_STORED, "application/json"
         )
-    if asked.after_row and not FORMATS[found.format].resumes:
+    after = exports.After(asked.after_row or 0, asked.after_byte or 0)
+    if after.row and after.byte:
+        raise history.contradiction(
+            "after_byte", "`after_row` and `after_byte` both say where to go on.", "Give one of them."
+        )
+    if after.row and not FORMATS[found.format].resumes:
         raise bad_parameter(
             "after_row", f"a {found.format} file can't be cut between rows",
-            "after_row=0 gives the same file from its start.",
+            "after_byte=N goes on after N bytes; after_row=0 gives the same file from its start.",
         )  # fmt: skip
-    if found.state == "complete" and asked.after_row > found.rows:
-        raise bad_parameter("after_row", f"the export has {found.rows} rows", f"after_row is at most {found.rows}.")
-    return _answer(request, await exports.again(here, found), asked.after_row)
+    if found.state == "complete" and after.row > found.rows:
+        raise exports.beyond("after_row", found.rows, "rows")
+    if found.state == "complete" and after.byte > found.bytes:
+        raise exports.beyond("after_byte", found.bytes, "bytes")
+    return _answer(request, await exports.again(here, found), after)
 
 
 @router.get(
@@ -103,10 +110,10 @@ async def export(request: Request, dataset: str) -> Response:
     accept = request.headers.get("accept", "")
     if request.scope.get(HEAD):
         return Response(None, 200, _NOT_STORED, exports.media_type(found, items, accept, here.now_ms()))
-    return _answer(request, await exports.begin(here, found, items, accept, here.now_ms()), 0)
+    return _answer(request, await exports.begin(here, found, items, accept, here.now_ms()), exports.After())
 
 
-def _answer(request: Request, source: Source, after_row: int) -> Response:
+def _answer(request: Request, source: Source, after: exports.After) -> Response:
     export = source.export
     format = FORMATS[export.format]
     day = rfc3339(export.taken_ms - paging.STORED_WITHIN_MS)[:19].replace(":", "").replace("-", "")
@@ -117,7 +124,7 @@ def _answer(request: Request, source: Source, after_row: int) -> Response:
     }
     if request.scope.get(HEAD):
         return Response(None, 200, headers, format.media_type)
-    return ExportAnswer(source, after_row, format.media_type, headers)
+    return ExportAnswer(source, after, format.media_type, headers)
 
 
 def _status(here: AppState, export: Export, base_url: str) -> ExportStatus:

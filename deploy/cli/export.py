@@ -18,7 +18,7 @@ from schemas.errors import CityfeedError
 from schemas.settings import load
 
 LINES = ("csv", "ndjson")
-"""Formats whose rows are lines: they go on after the last whole one; others begin again with the same bytes."""
+"""Formats whose rows are lines: they go on after the last whole one, others after the last byte."""
 SUFFIXES = {
     "csv": "csv",
     "ndjson": "ndjson",
@@ -28,7 +28,7 @@ SUFFIXES = {
     "arrow": "arrows",
 }
 TRIES, WAIT_S, PROOF_S = 8, 2.0, 600.0
-PIECE_BYTES = 256 * 1024
+SILENT_S = 600.0  # a server that goes on after a byte makes those before again, and is silent meanwhile
 
 
 class ExportError(CityfeedError):
@@ -132,7 +132,7 @@ def take(address: str, query: list[tuple[str, str]], file: Path, format: str, wa
     )
     with (
         httpx.Client(
-            timeout=httpx.Timeout(60.0), follow_redirects=True, headers={"accept-encoding": "identity"}
+            timeout=httpx.Timeout(60.0, read=SILENT_S), follow_redirects=True, headers={"accept-encoding": "identity"}
         ) as client,
         Progress(*columns, disable=not os.isatty(2)) as progress,
     ):
@@ -158,10 +158,10 @@ def take(address: str, query: list[tuple[str, str]], file: Path, format: str, wa
 def _receive(client: httpx.Client, asked: str, known: str | None, part: Part, format: str, told: Any) -> str:
     """Append what is missing; gives the export's address."""
     if known is None:
-        after, address, size = None, asked, 0
+        address, size = asked, 0
     else:
-        after, size = _whole_rows(part.data, format)
-        address = f"{known}?after_row={after}"
+        after, size = _arrived(part.data, format)
+        address = f"{known}?{after}"
     with client.stream("GET", address) as answer:
         if answer.status_code == 404 and known is not None:
             part.forget()
@@ -173,17 +173,17 @@ def _receive(client: httpx.Client, asked: str, known: str | None, part: Part, fo
         with part.data.open("r+b" if size else "wb") as file:
             file.truncate(size)
             file.seek(size)
-            for piece in answer.iter_bytes(PIECE_BYTES):
+            for piece in answer.iter_raw():  # not in pieces of a size: what a break leaves of one would be lost
                 file.write(piece)
                 size += len(piece)
                 told(size)
     return export
 
 
-def _whole_rows(path: Path, format: str) -> tuple[int, int]:
-    """(rows, bytes) of what arrived whole and can be kept."""
+def _arrived(path: Path, format: str) -> tuple[str, int]:
+    """(parameter to go on with, bytes) of what arrived and can be kept."""
     if format not in LINES:
-        return 0, 0
+        return f"after_byte={path.stat().st_size}", path.stat().st_size
     lines = size = at = 0
     for piece in _pieces(path):
         if (last := piece.rfind(b"\n")) >= 0:
@@ -191,7 +191,7 @@ def _whole_rows(path: Path, format: str) -> tuple[int, int]:
             size = at + last + 1
         at += len(piece)
     rows = lines - (format == "csv")
-    return (rows, size) if rows > 0 else (0, 0)
+    return (f"after_row={rows}", size) if rows > 0 else ("after_row=0", 0)
 
 
 def _pieces(path: Path) -> Iterator[bytes]:

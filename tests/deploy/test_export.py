@@ -30,13 +30,14 @@ def server(breaks: list[int], sha256: str = "", states: tuple[str, ...] = ()) ->
             asked.append(self.path)
             url = urlsplit(self.path)
             query = {k: v[0] for k, v in parse_qs(url.query).items()}
-            if url.path.startswith("/v1/exports/") and "after_row" not in query:
+            if url.path.startswith("/v1/exports/") and not query:
                 state = left.pop(0) if left else "complete"
                 self.answer(json.dumps({"state": state, "sha256": sha256 or hashlib.sha256(FILE).hexdigest(),
                                         "bytes": len(FILE), "rows": len(ROWS)}).encode())  # fmt: skip
                 return
             after = int(query.get("after_row", 0))
             body = FILE if after == 0 else b"".join(ROWS[after:])
+            body = body[int(query.get("after_byte", 0)) :]
             cut = breaks.pop(0) if breaks else None
             self.answer(body, cut)
 
@@ -74,11 +75,13 @@ def test_a_broken_file_goes_on_and_is_whole(tmp_path: Path, breaks: list[int]) -
     assert sorted(path.name for path in tmp_path.iterdir()) == ["f.csv"]
 
 
-def test_formats_without_lines_begin_again(tmp_path: Path) -> None:
-    with server([20_000]) as (url, asked):
+def test_formats_without_lines_go_on_after_the_last_byte(tmp_path: Path) -> None:
+    with server([20_000, 7, 0]) as (url, asked):
         take(f"{url}/v1/traffic/export", [], tmp_path / "f.parquet", "parquet", 0.01)
     assert (tmp_path / "f.parquet").read_bytes() == FILE
-    assert any(path.endswith("?after_row=0") for path in asked)
+    assert [path.partition("?")[2] for path in asked if "after_byte" in path] == [
+        "after_byte=20000", "after_byte=20007", "after_byte=20007",
+    ]  # fmt: skip
 
 
 def test_a_command_that_was_ended_goes_on(tmp_path: Path) -> None:
