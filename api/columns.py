@@ -89,13 +89,17 @@ class Column:
         """Python values."""
         values = self.of(batch)
         if isinstance(values, Text):
+            if len(values.labels) == 1:
+                return values.labels * len(batch)
             return [values.labels[code] for code in values.codes.tolist()]
         if self.kind == arrow.MOMENT:
             return _moments(values)
-        if self.kind == arrow.NUMBER:
-            return [value if value == value else None for value in values.tolist()]
-        if self.nullable:
-            return [None if value < 0 else value for value in values.tolist()]
+        missing = np.isnan(values) if self.kind == arrow.NUMBER else values < 0 if self.nullable else np.False_
+        if missing.any():
+            if missing.all():
+                return [None] * len(values)
+            values = values.astype(object)
+            values[missing] = None
         return list(values.tolist())
 
     def as_arrow(self, batch: Batch, type_: Any) -> Any:

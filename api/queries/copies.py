@@ -18,6 +18,7 @@ TRAILER = b"\xff\xff"
 """Before and after the rows of a binary COPY."""
 PIECE_BYTES = 512 * 1024
 _GATHER_S = 0.002  # so that a look at the socket finds more than the 8 KB that PostgreSQL sends at a time
+_GATHER_FROM_BYTES = 128 * 1024  # of what is wanted whole: most pages are smaller, and should not wait
 
 
 async def text(connection: Connection, query: str, parameters: Mapping[str, Any]) -> AsyncGenerator[tuple[bytes, int]]:
@@ -40,14 +41,14 @@ async def binary(connection: Connection, query: str, parameters: Mapping[str, An
 async def whole(connection: Connection, query: str, parameters: Mapping[str, Any]) -> bytes:
     """All of a binary COPY of no more rows than a page has."""
     async with connection.cursor() as cursor, cursor.copy(query.encode(), parameters):
-        return b"".join([piece async for piece, _ in _pieces(connection, gather_s=0.0)])
+        return b"".join([piece async for piece, _ in _pieces(connection, _GATHER_FROM_BYTES)])
 
 
-async def _pieces(connection: Connection, gather_s: float = _GATHER_S) -> AsyncGenerator[tuple[bytes, int]]:
+async def _pieces(connection: Connection, gather_from_bytes: int = 0) -> AsyncGenerator[tuple[bytes, int]]:
     """What the server sends, many messages at a time, and how many; the first ones as soon as they are there."""
     copied = connection.pgconn
     take = copied.get_copy_data
-    piece, n, first, looked = bytearray(), 0, True, False
+    piece, n, sent, first, looked = bytearray(), 0, 0, True, False
     while True:
         length, data = take(1)
         if length > 0:
@@ -55,6 +56,7 @@ async def _pieces(connection: Connection, gather_s: float = _GATHER_S) -> AsyncG
             n += 1
             looked = False
             if len(piece) >= PIECE_BYTES:
+                sent += len(piece)
                 yield bytes(piece), n
                 piece, n, first = bytearray(), 0, False
         elif length < 0:
@@ -64,11 +66,12 @@ async def _pieces(connection: Connection, gather_s: float = _GATHER_S) -> AsyncG
             looked = True
         else:
             if piece and first:
+                sent += len(piece)
                 yield bytes(piece), n
                 piece, n, first = bytearray(), 0, False
             await _readable(copied.socket)
-            if not first and gather_s:
-                await asyncio.sleep(gather_s)
+            if not first and sent + len(piece) >= gather_from_bytes:
+                await asyncio.sleep(_GATHER_S)
             copied.consume_input()
     if piece:
         yield bytes(piece), n

@@ -31,7 +31,7 @@ SERIES_FIRST, SERIES_GROWTH = (
     4,
 )  # series of an archived day that a page takes, and how many times more then
 DAYS_PER_STATEMENT = 32  # planning and chunk exclusion grow with the square of the chunks: fastest, measured
-DAYS_OF_ONE_SERIES = 366  # of those that are read as one; a chunk has seven
+DAYS_OF_ONE_SERIES = 367  # of those that are read as one, a year and its two ends; a chunk has seven
 FEW_DAYS = 7  # whose chunks are so few that all branches cost little
 PAIRS_PER_PAGE = 50_000  # work of a page that finds little: it is then short, or empty, and has a `next`
 _LAST_SERIES = 2**31 - 1
@@ -80,8 +80,8 @@ class Filter:
 class Table:
     """History of a kind. `branches` gives the SQL of one series' rows of a day, in columns as `columns` says: name and
     NumPy type (`M` for timestamptz); none may be null. The first is `start`. `hypertables` are those it reads.
-    `per_day` is how many rows a series has in a day, or about so many. Where `first_branches` give exactly so many, the
-    others would give nothing, and are not asked.
+    `per_day` is how many rows a series has in a day, or about so many. Where `first_branches`, one branch in the order
+    of `start`, give exactly so many, the others would give nothing, and are not asked.
     """
 
     hypertables: tuple[str, ...]
@@ -149,9 +149,10 @@ _SELECT = """
 
 _STATEMENT = f"""
 COPY ({_SELECT}
-    ORDER BY pair.at, pair.id, r.start
+    {{order}}
     LIMIT %(limit)s OFFSET %(offset)s
 ) TO STDOUT ({{options}})"""
+_ORDER = "ORDER BY pair.at, pair.id, r.start"
 
 
 def select(table: Table, chosen: Filter, outputs: str) -> str:
@@ -159,10 +160,10 @@ def select(table: Table, chosen: Filter, outputs: str) -> str:
     return _SELECT.format(outputs=outputs, pairs=_pairs(chosen), branches=table.branches(chosen))
 
 
-def statement(table: Table, chosen: Filter, outputs: Sequence[str], options: str) -> str:
+def statement(table: Table, chosen: Filter, outputs: Sequence[str], options: str, order: str = _ORDER) -> str:
     """COPY of the rows of the days, in order."""
     return _STATEMENT.format(
-        outputs=", ".join(outputs), pairs=_pairs(chosen), branches=table.branches(chosen), options=options
+        outputs=", ".join(outputs), pairs=_pairs(chosen), branches=table.branches(chosen), options=options, order=order
     )
 
 
@@ -291,9 +292,10 @@ async def _read_stretch(
     first = _first(table, chosen)
     if first is None or len(days) <= FEW_DAYS:
         return await _read(connection, table, chosen, parameters, days, limit)
-    # One series needs no order of days: they are read as one.
-    bounds = bounds_of(days) if n_series > 1 else bounds_of(days[:1], days[-1] + 1 - days[0])
-    query = statement(replace(table, branches=first), chosen, *binary(table))
+    # One series needs no order of days: they are read as one, in the order of its branch.
+    one = n_series == 1
+    bounds = bounds_of(days[:1], days[-1] + 1 - days[0]) if one else bounds_of(days)
+    query = statement(replace(table, branches=first), chosen, *binary(table), "" if one else _ORDER)
     rows = decode(await copies.whole(connection, query, parameters | bounds | {"limit": limit, "offset": 0}), table)
     day_of = rows["start"] // DAY_MS
     if len(rows) == limit:

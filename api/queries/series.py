@@ -36,10 +36,16 @@ _OWN_PLACES = """
     SELECT series, (extract(epoch FROM start) * 1000)::bigint, lon, lat FROM reading_places
     WHERE series = ANY(%s) AND start BETWEEN %s AND %s"""
 _REGISTRATIONS = "SELECT body::text FROM registrations WHERE dataset = %s"
+
+# What view timescaledb_information.chunks is made of: to ask the view takes ten times as long. Times are microseconds.
 _CHUNKS = """
-    SELECT (extract(epoch FROM range_start) / 86400)::bigint, (extract(epoch FROM range_end) / 86400)::bigint
-    FROM timescaledb_information.chunks
-    WHERE hypertable_schema = current_schema() AND hypertable_name = ANY(%s) AND range_end > %s AND range_start <= %s
+    SELECT floor(slice.range_start / 86400e6)::bigint, ceil(slice.range_end / 86400e6)::bigint
+    FROM _timescaledb_catalog.hypertable AS h
+    JOIN _timescaledb_catalog.dimension AS d ON d.hypertable_id = h.id
+    JOIN _timescaledb_catalog.dimension_slice AS slice ON slice.dimension_id = d.id
+    WHERE h.schema_name = current_schema() AND h.table_name = ANY(%s)
+      AND slice.range_end > extract(epoch FROM %s::timestamptz) * 1e6
+      AND slice.range_start <= extract(epoch FROM %s::timestamptz) * 1e6
     ORDER BY 1"""
 
 

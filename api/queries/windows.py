@@ -91,14 +91,14 @@ _GAPS_THEN = _GAPS.format(
 
 
 def _branches(chosen: Filter) -> str:
-    parts = [_stored(chosen), _ITSELF if chosen.as_of_ms is None else _ITSELF_KNOWN]
+    parts = [_NOW, _THEN, _ITSELF] if chosen.as_of_ms is None else [_KNOWN_NOW, _KNOWN_THEN, _ITSELF_KNOWN]
     if chosen.gaps:
         parts.append(_GAPS_NOW if chosen.as_of_ms is None else _GAPS_THEN)
     return " UNION ALL ".join(f"({part})" for part in parts)
 
 
-def _stored(chosen: Filter) -> str:
-    return f"({_NOW}) UNION ALL ({_THEN})" if chosen.as_of_ms is None else f"({_KNOWN_NOW}) UNION ALL ({_KNOWN_THEN})"
+def _now(chosen: Filter) -> str:
+    return f"({_NOW if chosen.as_of_ms is None else _KNOWN_NOW})"
 
 
 WINDOWS = Table(
@@ -108,6 +108,6 @@ WINDOWS = Table(
     | {"complete": "?", "rev": ">i4", "published": "M"},
     _branches,
     lambda chosen: DAY_MS // 1000 // chosen.width_s,
-    _stored,
+    _now,  # a day that is full of what is true now has no row of before
 )
 """Columns as table `windows` has them; NaN and an `n_expected` of -1 are null. A gap has rev 0."""

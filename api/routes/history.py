@@ -23,6 +23,7 @@ from schemas.errors import RequestError
 router = APIRouter(tags=["history"])
 
 BEHIND_S, BEHIND_LOOK_S = 5.0, 0.1
+ON_LOOP_ROWS = 2_000  # more of them take milliseconds to write, in which others would wait
 
 
 @router.get("/v1/{dataset}/readings", **route("readings"))
@@ -62,12 +63,15 @@ async def _page(request: Request, dataset: str, noun: str) -> Response:
         async with past.of(connection, here.archive, dataset, start.from_ms, now_ms) as archived:
             page = await pages.page(connection, query.noun.table, chosen, start, positions, limit, archived)
         batch = await history.batch(here, connection, query, page.rows, shown == "geojson")
-    rows = columns.structs(kind, query.columns, batch)
     cursor = page.after and paging.cursor_after(here.cursors, query.digest, start, positions, page.after)
     modified_ms = _newest(page.rows["published"]) if "published" in (page.rows.dtype.names or ()) else None
     end = paging.end_cursor(here.cursors, positions, start.made_ms)
-    same = batch.content
-    return _answer(request, here, query, shown, kind, rows, start, limit, cursor, end, same, modified_ms)
+
+    def write() -> Response:
+        rows = columns.structs(kind, query.columns, batch)
+        return _answer(request, here, query, shown, kind, rows, start, limit, cursor, end, batch.content, modified_ms)
+
+    return write() if len(batch) <= ON_LOOP_ROWS else await asyncio.to_thread(write)
 
 
 async def _reached(connection: series.Connection, positions: Positions) -> None:

@@ -19,7 +19,7 @@ import psycopg
 import pytest
 from fastapi import FastAPI
 
-from api.queries import pages
+from api.queries import pages, series
 from api.times import as_datetime, parse_moment, rfc3339
 from schemas.registry import Registration, Site
 from schemas.settings import Secret, Settings
@@ -365,14 +365,39 @@ async def test_a_long_stretch_of_windows_is_what_its_days_are(
     history.publish([window("a", at(20, 12), mean=7.0, rev=2)])
     chosen = "&".join(f"sensor={s}" for s in sensors)
 
-    async def read(first: int, end: int, limit: int) -> list[dict[str, Any]]:
+    async def read(
+        first: int, end: int, limit: int, then: Callable[[int], None] = lambda page: None
+    ) -> list[dict[str, Any]]:
         between = f"from={iso(at(first, 0))}&to={iso(at(end, 0))}"
-        return (await read_through(app, f"/v1/traffic/windows?width=1h&{chosen}&{between}&limit={limit}"))[0]
+        return (await read_through(app, f"/v1/traffic/windows?width=1h&{chosen}&{between}&limit={limit}", then))[0]
 
     days = [row for day in range(40) for row in await read(day, day + 1, 1000)]
     assert len(days) == len(hours - absent)
     for limit in (90, 1000, 10_000):
         assert await read(-5, 45, limit) == days
+
+    def revise(page: int) -> None:
+        history.publish([window("a", at(day, 11), mean=-1.0, rev=page + 5) for day in (3, 25, 33, 38)])
+
+    assert await read(-5, 45, 400, revise) == days  # in every page as it was at the first
+
+
+async def test_days_with_chunks_are_those_of_the_view(app: FastAPI, history: History) -> None:
+    history.store([Reading("traffic", "a", "speed", DAY_0_MS + d * DAY_MS) for d in (-30_000, -3000, 0, 1, 17)])
+    history.publish([window("a", DAY_0_MS + d * DAY_MS) for d in (-200, 40)])
+    view = (
+        "SELECT DISTINCT day FROM timescaledb_information.chunks CROSS JOIN LATERAL generate_series("
+        "(extract(epoch FROM range_start) / 86400)::bigint, (extract(epoch FROM range_end) / 86400)::bigint - 1) day"
+        " WHERE hypertable_schema = current_schema() AND hypertable_name = ANY(%s) AND range_end > %s"
+        " AND range_start <= %s ORDER BY 1"
+    )
+    async with app.state.cityfeed.pool.connection() as connection:
+        for tables in (["readings"], ["windows"], ["readings", "windows"]):
+            for first, last in ((-40_000, 50), (-2000, 1), (0, 0)):
+                bounds = as_datetime(DAY_0_MS + first * DAY_MS), as_datetime(DAY_0_MS + last * DAY_MS)
+                expected = history.connection.execute(view.encode(), (tables, *bounds)).fetchall()
+                assert await series.chunk_days(connection, tables, *bounds) == [day for (day,) in expected]
+                assert expected or first == 0
 
 
 async def test_what_a_window_does_not_know_is_null(app: FastAPI, history: History) -> None:
