@@ -5,6 +5,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -97,7 +98,8 @@ async def _send(
                 (meta_message(city.prefix, registration) for registration in city.registrations(info)), retain=True
             )
             await publisher.flush()
-        return await send(publisher, city, duration_s, told)
+        # From here on they are sent: what connecting and registering took is not part of a reading's age.
+        return await send(publisher, replace(city, begin_ms=time.time_ns() // 1_000_000), duration_s, told)
 
 
 def meta_message(prefix: str, registration: Registration) -> Message:

@@ -22,12 +22,14 @@ from cityfeed_client import Feed, Row
 
 from deploy.cli import sensors, watch
 from deploy.cli.watch import notice, table
+from deploy.replay.publisher import Broker
 from schemas import registry
 from schemas.city import read_city
 from schemas.errors import CityfeedError
 from schemas.settings import Settings, variable
 from tests.clients.conversations import verdict
 from tests.deploy.replay.listener import listening
+from tests.deploy.replay.test_publisher import CuttingProxy
 
 ROOT = Path(__file__).parents[3]
 SAMPLE = ROOT / "deploy" / "sample_city"
@@ -103,6 +105,29 @@ def test_simulate_registers_sends_and_tells_its_rate(settings: Settings) -> None
     meta = [(t, p) for t, p in messages if t.endswith("/meta")]
     assert len(meta) == 50 and orjson.loads(meta[0][1])["demo"] is True
     assert len([r for t, p in messages if not t.endswith("/meta") for r in orjson.loads(p)]) == 1_000
+
+
+class SlowBroker(CuttingProxy):
+    """Takes connections at once, and says nothing for a while; `open_ms`: when it began to."""
+
+    open_ms = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.1)
+        self.open_ms = time.time_ns() // 1_000_000
+        await super().serve(reader, writer)
+
+
+async def test_what_is_simulated_is_stamped_when_it_is_sent_not_when_the_command_began(settings: Settings) -> None:
+    proxy = SlowBroker(Broker.of(settings), 0, 0)
+    with listening(settings.mqtt_host, settings.mqtt_port, f"{settings.mqtt_topic_prefix}/#") as listener:
+        async with proxy.running() as through:
+            slow = replace(settings, mqtt_host=through.host, mqtt_port=through.port)
+            words = ["-n", "50", "-r", "1000", "--duration", "0.05"]
+            done = await asyncio.to_thread(cityfeed, slow, "simulate", *words)
+        assert done.returncode == 0, done.stderr
+        stamps = [orjson.loads(payload)["t"] for _, payload in listener.wait(50)]
+    assert stamps == sorted(stamps) and proxy.open_ms <= stamps[0]
 
 
 def test_simulate_says_what_it_would_take(settings: Settings) -> None:
