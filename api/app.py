@@ -107,6 +107,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     finally:
         await tail.stop()
         await app.state.catch_up.stop()
+        await state.newest.settled()
         await state.stop_proving()
         await state.exports.close(timeout=2.0)
         await state.pool.close(timeout=2.0)

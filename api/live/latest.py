@@ -145,10 +145,13 @@ class Latest:
 
     def row(self, index: int) -> LatestRow | None:
         """The newest usable reading of a series by its index, None where there is none."""
-        start, period_s, value, rev, origin, received, flag, tests = self._newest[index].item()
+        return self.made(index, self._newest[index], int(self._failed[index]))
+
+    def made(self, index: int, row: np.void, failed: int) -> LatestRow | None:
+        """The same of what `columns` gave of it; in any thread."""
+        start, period_s, value, rev, origin, received, flag, tests = row.item()
         if start == NEVER:
             return None
-        failed = int(self._failed[index])
         return LatestRow(
             *self.keys[index], self.units[index], start, period_s, value if value == value else None, flag, tests,
             rev, origin, received, failed if failed > start else None,

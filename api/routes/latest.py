@@ -32,7 +32,7 @@ async def latest(request: Request, dataset: str) -> Response:
     now_ms, limit = here.now_ms(), paging.limit(asked, here.settings)
     everything = asked == Asked(limit=asked.limit, format=asked.format) and here.latest.count(dataset) <= limit
     if shown in newest.FORMATS and everything:
-        return _kept(request, here, found, shown, limit, now_ms)
+        return await _kept(request, here, found, shown, limit, now_ms)
     query = paging.digest("latest", dataset, asked)
     after = paging.key_of(here.cursors, asked, KIND, query)
     rows: list[LatestValueRow] = []
@@ -54,7 +54,7 @@ async def latest(request: Request, dataset: str) -> Response:
     return answer(request, LatestValueRow, rows, meta, format=shown, max_age_s=MAX_AGE_S, next_url=next_url, same=same)
 
 
-def _kept(request: Request, here: AppState, dataset: Dataset, shown: str, limit: int, now_ms: int) -> Response:
+async def _kept(request: Request, here: AppState, dataset: Dataset, shown: str, limit: int, now_ms: int) -> Response:
     """All of them, which is what maps ask for, from pieces that are kept."""
     headers = {"cache-control": f"public, max-age={MAX_AGE_S}", "vary": "Accept, Accept-Encoding"}
     changes = here.registry.changes
@@ -62,12 +62,14 @@ def _kept(request: Request, here: AppState, dataset: Dataset, shown: str, limit:
     if asked_etag and (etag := here.newest.has(asked_etag, here.latest, changes, dataset.id, shown)):
         return Response(status_code=304, headers=headers | {"etag": etag})
     meta = ListMeta(limit, dataset.licence, dataset.attribution, rfc3339(now_ms), TESTS)
-    made = here.newest.answer(
+    made = await here.newest.answer(
         here.latest, changes, dataset.id, shown, now_ms, msgspec.json.encode(meta),
         lambda row: _made(here, row, now_ms),
     )  # fmt: skip
     headers |= {"etag": made.etag, "last-modified": http_date(made.modified_ms)}
-    encoding, body = made.body(request.headers.get("accept-encoding", ""))
+    if made.etag in asked_etag:
+        return Response(status_code=304, headers=headers)
+    encoding, body = await made.body(request.headers.get("accept-encoding", ""))
     if encoding is not None:
         headers["content-encoding"] = encoding
     return Response(body, headers=headers, media_type=formats.FORMATS[shown].media_type)

@@ -1,5 +1,6 @@
 """Kept answers of all newest values: the same rows as the plain way gives, whatever changed in between."""
 
+import asyncio
 import random
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
+from api import newest
+from api.times import parse_moment
 from schemas.registry import Registration, Site
 from tests.api.city import NOW_MS, app_without_servers, client_of, hear, heard
 
@@ -42,23 +45,70 @@ async def test_kept_answers_are_the_plain_ones(tmp_path: Path, format: str) -> N
             )
         if step == 6:
             here.registry.apply(Registration("traffic", "homeless", site=Site("Here", 10.0, 50.0)))
-        now += 1001  # an answer is given again within its max-age
+        now += 2001  # so old none is given
         kept, plain = await both(app, format)
         assert kept == plain
 
 
-async def test_within_its_age_an_unchanged_answer_is_given_again(tmp_path: Path) -> None:
-    app = app_without_servers(tmp_path)
-    now = NOW_MS
-    app.state.cityfeed.now_ms = lambda: now
+async def test_an_answer_is_given_again_as_long_as_it_may(tmp_path: Path) -> None:
+    app, now = app_without_servers(tmp_path), NOW_MS
+    here = app.state.cityfeed
+    here.now_ms = lambda: now
+
+    async def kept() -> tuple[int, int]:
+        """Of which moment the answer is, after the first one, and how many rows it has."""
+        async with client_of(app) as client:
+            got = (await client.get("/v1/traffic/latest")).json()
+        return parse_moment(got["meta"]["time"]) - NOW_MS, len(got["data"])
+
+    def another(sensor: str) -> None:
+        hear(app, heard("traffic", sensor, "speed", "km/h", [NOW_MS - 310_000]))
+
+    async def after(passed_ms: int) -> list[tuple[int, int]]:
+        """The answer then, and the one when nothing is being made."""
+        nonlocal now
+        now = NOW_MS + passed_ms
+        first = await kept()
+        await here.newest.settled()
+        return [first, await kept()]
+
+    another("a")
+    assert await after(0) == [(0, 1)] * 2
+    assert await after(999) == [(0, 1)] * 2
+    assert await after(1000) == [(0, 1), (1000, 1)]  # the next one was made meanwhile
+    assert await after(3000) == [(3000, 1)] * 2  # too old to be given once more
+    another("b")
+    assert await after(3249) == [(3000, 1)] * 2
+    assert await after(3250) == [(3000, 1), (3250, 2)]
+    another("c")
+    assert await after(3750) == [(3750, 3)] * 2
+    assert await after(3700) == [(3700, 3)] * 2  # a clock that was set back
+
+
+async def test_many_who_ask_at_once_are_answered_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app, made, make = app_without_servers(tmp_path), 0, newest._made
+
+    async def counted(*things: Any) -> None:
+        nonlocal made
+        made += 1
+        await make(*things)
+
+    monkeypatch.setattr(newest, "_made", counted)
     hear(app, heard("traffic", "moved", "speed", "km/h", [NOW_MS - 310_000]))
-    first, _ = await both(app, "json")
-    now += 999
-    assert (await both(app, "json"))[0] == first
-    now += 1
-    assert (await both(app, "json"))[0]["meta"] != first["meta"]
-    hear(app, heard("traffic", "moved", "speed", "km/h", [NOW_MS - 10_000]))
-    assert (await both(app, "json"))[0]["data"] != first["data"]
+    async with client_of(app) as client:
+        got = await asyncio.gather(*(client.get("/v1/traffic/latest?format=geojson") for _ in range(20)))
+    assert made == 1
+    assert {len(answer.json()["features"]) for answer in got} == {1}
+
+
+async def test_what_could_not_be_made_is_made_the_next_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = app_without_servers(tmp_path)
+    hear(app, heard("traffic", "moved", "speed", "km/h", [NOW_MS - 310_000]))
+    async with client_of(app) as client:
+        with monkeypatch.context() as broken:
+            broken.setattr(newest, "_text", lambda *_: 1 / 0)
+            assert (await client.get("/v1/traffic/latest")).status_code == 500
+        assert len((await client.get("/v1/traffic/latest")).json()["data"]) == 1
 
 
 @pytest.mark.parametrize("encoding", ["zstd", "gzip"])
