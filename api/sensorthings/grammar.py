@@ -38,7 +38,8 @@ path: NAME ("/" (NAME | INTEGER))*
 
 orderby: order ("," order)*
 order: sum [ASC | DESC]
-select: path ("," path)*
+select: (path | all) ("," (path | all))*
+all: "*"
 expand: item ("," item)*
 item: path ["(" [option (";" option)*] ")"]
 option: "$filter" "=" or_        -> filter_option
@@ -191,6 +192,9 @@ class _Tree(Transformer[Any, Any]):
 
     def order(self, by: Node, direction: str | None = None) -> Order:
         return Order(by, direction == "desc")
+
+    def all(self) -> Path:
+        return Path(("*",))
 
     def select(self, *paths: Path) -> tuple[tuple[str, ...], ...]:
         return tuple(path.names for path in paths)

@@ -9,6 +9,8 @@ from schemas.errors import RequestError
 
 _SEGMENT = re.compile(r"([A-Za-z]+)(?:\(([^()]*)\))?")
 MAX_STEPS = 12
+CONTROL = ("id", "@iot.id", "@iot.selfLink")
+"""What every entity has, beside its properties."""
 _BIGINT = 1 << 63
 
 
@@ -61,7 +63,7 @@ def _rest(steps: tuple[Step, ...], segments: list[str]) -> Resource:
         return Resource(steps, many, ref=True)
     if not segments:
         return Resource(steps, many)
-    if many or segments[0] not in {"id", *last.entity.properties}:
+    if many or segments[0] not in {*CONTROL, *last.entity.properties}:
         known = ["$ref"] if many else [*last.entity.properties, *last.entity.navigations, "$ref"]
         meant = nearest(segments[0], known)
         raise no_such(

@@ -207,7 +207,10 @@ async def test_every_property_has_an_address_and_a_bare_value(app: FastAPI, get:
             else:
                 assert got.json() == {name: value}
                 assert (raw.json() if isinstance(value, dict | int | float) else raw.text) == value
-        assert (await client.get(f"{entity['@iot.selfLink']}/id")).json() == {"@iot.id": entity["@iot.id"]}
+        for name, control in (("id", "@iot.id"), ("@iot.id", "@iot.id"), ("@iot.selfLink", "@iot.selfLink")):
+            address = f"{entity['@iot.selfLink']}/{name}"
+            assert (await client.get(address)).json() == {control: entity[control]}
+            assert (await client.get(f"{address}/$value")).text == str(entity[control])
         assert (await client.get(f"{entity['@iot.selfLink']}/nothing")).status_code == 404
 
 
@@ -580,6 +583,8 @@ async def test_select(get: Get) -> None:
     assert set(both) == {"@iot.id", "Thing@iot.navigationLink", "Thing"}
     assert set(both["Thing"]) == {"@iot.selfLink"}
     assert set(await get(f"Datastreams({both['@iot.id']})?$select=name")) == {"name"}
+    whole = await get("Things?$expand=Locations")
+    assert await get("Things?$select=*&$expand=Locations($select=name,*)") == whole
 
 
 ORDERS: list[tuple[str, Callable[[dict[str, Any]], Any]]] = [

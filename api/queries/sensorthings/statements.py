@@ -372,7 +372,7 @@ def _navigation(entity: Entity, name: str) -> Navigation:
 
 def _selected(entity: Entity, options: Options) -> set[str] | None:
     """The names of `$select`; None: all."""
-    if not options.select:
+    if not options.select or ("*",) in options.select:
         return None
     known = {"id", "@iot.selfLink", *entity.properties, *entity.navigations}
     names = {{"@iot.id": "id", "selfLink": "@iot.selfLink"}.get(first, first) for first, *_ in options.select}
