@@ -33,6 +33,7 @@ SERIES_FIRST, SERIES_GROWTH = (
 DAYS_PER_STATEMENT = 32  # planning and chunk exclusion grow with the square of the chunks: fastest, measured
 DAYS_OF_ONE_SERIES = 367  # of those that are read as one, a year and its two ends; a chunk has seven
 FEW_DAYS = 7  # whose chunks are so few that all branches cost little
+LOOKED_INTO_DAYS = 8  # that are not full: first it is asked whether they can have more rows at all
 PAIRS_PER_PAGE = 50_000  # work of a page that finds little: it is then short, or empty, and has a `next`
 _LAST_SERIES = 2**31 - 1
 _2000_MS = 946_684_800_000  # 2000-01-01, from which PostgreSQL counts
@@ -81,7 +82,8 @@ class Table:
     """History of a kind. `branches` gives the SQL of one series' rows of a day, in columns as `columns` says: name and
     NumPy type (`M` for timestamptz); none may be null. The first is `start`. `hypertables` are those it reads.
     `per_day` is how many rows a series has in a day, or about so many. Where `first_branches`, one branch in the order
-    of `start`, give exactly so many, the others would give nothing, and are not asked.
+    of `start`, give exactly so many, the others would give nothing, and are not asked. Nor where `others` is false: SQL
+    of whether they can give anything of `%(series)s` on the day from `{day}` on.
     """
 
     hypertables: tuple[str, ...]
@@ -89,6 +91,7 @@ class Table:
     branches: Callable[[Filter], str]
     per_day: Callable[[Filter], int] = lambda chosen: 288  # of five minutes, as most are
     first_branches: Callable[[Filter], str] | None = None
+    others: str = ""
 
 
 @dataclass(frozen=True)
@@ -303,6 +306,8 @@ async def _read_stretch(
     found, counts = np.unique(day_of, return_counts=True)
     full = found[counts == table.per_day(chosen) * n_series]
     lacking = sorted(set(days) - set(full.tolist()))
+    if not lacking or (one and len(rows) and await _nothing_else(connection, table, chosen, rows, lacking)):
+        return rows
     parts = [rows[np.isin(day_of, full)]]
     while lacking:  # in stretches of time that have not too many chunks
         some = [day for day in lacking if day < lacking[0] + DAYS_PER_STATEMENT]
@@ -310,6 +315,17 @@ async def _read_stretch(
         lacking = lacking[len(some) :]
     rows = np.concatenate(parts)
     return rows[np.argsort(rows["start"] // DAY_MS, kind="stable")][:limit]
+
+
+async def _nothing_else(connection: Connection, table: Table, chosen: Filter, rows: Rows, days: Sequence[int]) -> bool:
+    """Whether the one series of `rows` can't have others on these days."""
+    if not table.others or len(days) > LOOKED_INTO_DAYS:
+        return False
+    known = {"series": int(rows["series"][0]), "width_s": chosen.width_s}
+    at = {f"day{i}": as_datetime(day * DAY_MS) for i, day in enumerate(days)}
+    query = "SELECT " + " OR ".join(table.others.format(day=f"%({name})s::timestamptz") for name in at)
+    row = await (await connection.execute(query.encode(), known | at)).fetchone()
+    return row is not None and not row[0]
 
 
 def _first(table: Table, chosen: Filter) -> Callable[[Filter], str] | None:

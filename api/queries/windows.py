@@ -90,6 +90,12 @@ _GAPS_THEN = _GAPS.format(
 )
 
 
+_OTHERS = """EXISTS (SELECT FROM windows_history AS h WHERE h.series = %(series)s AND h.width_s = %(width_s)s
+                     AND h.start >= {day} AND h.start < {day} + interval '1 day')
+    OR EXISTS (SELECT FROM readings AS r WHERE r.series = %(series)s AND r.period_s = %(width_s)s
+               AND r.start >= {day} AND r.start < {day} + interval '1 day')"""
+
+
 def _branches(chosen: Filter) -> str:
     parts = [_NOW, _THEN, _ITSELF] if chosen.as_of_ms is None else [_KNOWN_NOW, _KNOWN_THEN, _ITSELF_KNOWN]
     if chosen.gaps:
@@ -109,5 +115,6 @@ WINDOWS = Table(
     _branches,
     lambda chosen: DAY_MS // 1000 // chosen.width_s,
     _now,  # a day that is full of what is true now has no row of before
+    _OTHERS,
 )
 """Columns as table `windows` has them; NaN and an `n_expected` of -1 are null. A gap has rev 0."""

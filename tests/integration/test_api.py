@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import io
+import itertools
 import json
 import math
 import random
@@ -376,10 +377,20 @@ async def test_a_long_stretch_of_windows_is_what_its_days_are(
     for limit in (90, 1000, 10_000):
         assert await read(-5, 45, limit) == days
 
-    def revise(page: int) -> None:
-        history.publish([window("a", at(day, 11), mean=-1.0, rev=page + 5) for day in (3, 25, 33, 38)])
+    parts = ((0, 16), (5, 25), (11, 29), (18, 30), (18, 45))  # with few days that are not full
+    for first, end in parts:
+        rows = await read(first, end, 10_000)
+        assert len(rows) == sum(first <= day < end for _, day, _ in hours - absent)
+        assert all(row in days for row in rows)
+    revisions = itertools.count(5)
 
-    assert await read(-5, 45, 400, revise) == days  # in every page as it was at the first
+    def revise(page: int) -> None:
+        rev = next(revisions)
+        history.publish([window("a", at(day, 11), mean=-1.0, rev=rev) for day in (3, 12, 25, 33, 38)])
+
+    for first, end in parts:
+        expected = await read(first, end, 10_000)
+        assert await read(first, end, 250, revise) == expected  # in every page as it was at the first
 
 
 async def test_days_with_chunks_are_those_of_the_view(app: FastAPI, history: History) -> None:
