@@ -1,7 +1,7 @@
-"""All newest values of a dataset as bytes, kept from answer to answer.
+"""All newest values of a dataset, or of one metric of it, as bytes, kept from answer to answer.
 
 A map asks for all of them again and again, and little has changed each time. So each row's text is kept in two pieces,
-before and after its age; an answer renews those of rows that changed and puts ages between. Whoever filters or pages
+before and after its age; an answer renews those of rows that changed and puts ages between. Who filters more, or pages,
 goes the plain way (`routes/latest.py`), which gives the same rows.
 
 Answers are made and packed in a thread, one at a time, and meanwhile the former one is given: it says of which moment
@@ -111,38 +111,54 @@ class _Texts:
         return b'%b%b%b,"next":null,"meta":%b}' % (head, body, foot, meta)
 
 
+class All(NamedTuple):
+    """Which newest values, all of them: of a dataset, or of a metric of it."""
+
+    dataset: str
+    metric: str = ""
+
+
 class _Kept:
-    """What is kept of a dataset in a format."""
+    """What is kept of them in a format."""
 
     def __init__(self, format: str) -> None:
         self.etag, self.etag_of = "", (-1, -1)
-        self.order, self.known = np.zeros(0, np.int64), -1
         self.texts = _Texts(format)
         self.answer: Answer | None = None
         self.making: asyncio.Future[None] | None = None
 
 
 class Newest:
-    """Kept for each dataset and format."""
+    """Kept for each dataset, metric and format; metrics must be those of the datasets, for they are few."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[str, str], _Kept] = {}
+        self._orders: dict[All, tuple[int, Array]] = {}
+        self._kept: dict[tuple[All, str], _Kept] = {}
+
+    def order(self, latest: Latest, which: All) -> Array:
+        """The indices (n,) of the series in `latest`, in order; the same array until one more is known."""
+        known, order = self._orders.get(which, (-1, None))
+        if order is None or known != len(latest):
+            order = latest.order(*which)
+            self._orders[which] = len(latest), order
+        return order
 
     async def answer(
-        self, latest: Latest, registry_changes: int, dataset: str, format: str, now_ms: int, meta: bytes, make: Make
+        self, latest: Latest, registry_changes: int, which: All, format: str, now_ms: int, meta: bytes, make: Make
     ) -> Answer:
         """The answer as of now, or one that is not older than `AGES_MS` says. `meta` is JSON; `make` gives the row of
         an answer, in a thread.
         """
-        kept = self._kept.setdefault((dataset, format), _Kept(format))
-        etag, known = self._etag(kept, latest, registry_changes, dataset, format), kept.answer
+        kept = self._kept.setdefault((which, format), _Kept(format))
+        etag, known = self._etag(kept, latest, registry_changes, which, format), kept.answer
         age_ms, (fresh_ms, most_ms) = -1, (0, 0)
         if known is not None:
             age_ms, (fresh_ms, most_ms) = now_ms - known.made_ms, AGES_MS[known.etag == etag]
             if 0 <= age_ms < fresh_ms:
                 return known
         if kept.making is None:
-            rows = _Rows(latest, kept.order, *latest.columns(kept.order), registry_changes)
+            order = self.order(latest, which)
+            rows = _Rows(latest, order, *latest.columns(order), registry_changes)
             kept.making = asyncio.ensure_future(_made(kept, rows, etag, now_ms, meta, make))
         if known is None or not 0 <= age_ms < most_ms:
             await asyncio.shield(kept.making)
@@ -150,10 +166,10 @@ class Newest:
         assert known is not None
         return known
 
-    def has(self, etag_asked: str, latest: Latest, registry_changes: int, dataset: str, format: str) -> str | None:
+    def has(self, etag_asked: str, latest: Latest, registry_changes: int, which: All, format: str) -> str | None:
         """The ETag of now, where it is the one asked for."""
-        kept = self._kept.setdefault((dataset, format), _Kept(format))
-        etag = self._etag(kept, latest, registry_changes, dataset, format)
+        kept = self._kept.setdefault((which, format), _Kept(format))
+        etag = self._etag(kept, latest, registry_changes, which, format)
         return etag if etag in etag_asked else None
 
     async def settled(self) -> None:
@@ -161,14 +177,13 @@ class Newest:
         making = [kept.making for kept in self._kept.values() if kept.making is not None]
         await asyncio.gather(*making, return_exceptions=True)
 
-    def _etag(self, kept: _Kept, latest: Latest, registry_changes: int, dataset: str, format: str) -> str:
+    def _etag(self, kept: _Kept, latest: Latest, registry_changes: int, which: All, format: str) -> str:
         """Worked out again only after something came: a map that asks again costs next to nothing."""
         if kept.etag_of == (latest.changes, registry_changes):
             return kept.etag
-        if kept.known != len(latest):
-            kept.order, kept.known = latest.order(dataset), len(latest)
-        rows, failed = latest.columns(kept.order)
-        digest = hashlib.blake2b(f"{dataset} {format} {registry_changes} {kept.known}".encode(), digest_size=9)
+        rows, failed = latest.columns(self.order(latest, which))
+        what = f"{which.dataset} {which.metric} {format} {registry_changes} {len(latest)}"
+        digest = hashlib.blake2b(what.encode(), digest_size=9)
         digest.update(rows.tobytes())
         digest.update(failed.tobytes())
         kept.etag, kept.etag_of = f'W/"{digest.hexdigest()}"', (latest.changes, registry_changes)

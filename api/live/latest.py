@@ -179,9 +179,11 @@ class Latest:
         """Number of a dataset's series."""
         return len(self._of_dataset.get(dataset, ()))
 
-    def order(self, dataset: str) -> Array:
-        """The indices (n,) of a dataset's series, ordered by sensor and metric; they stay so until `len` grows."""
-        return np.array(sorted(self._of_dataset.get(dataset, ()), key=self.keys.__getitem__), np.int64)
+    def order(self, dataset: str, metric: str = "") -> Array:
+        """The indices (n,) of a dataset's series, ordered by sensor and metric, or of a metric's alone; they stay so
+        until `len` grows.
+        """
+        return np.array(self.indices(dataset, None, {metric} if metric else None), np.int64)
 
     def columns(self, indices: Array) -> tuple[Rows, Array]:
         """Copies of the newest readings (n,) of series, `NEVER` where there is none, and of when newer ones failed."""

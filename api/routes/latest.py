@@ -30,9 +30,12 @@ async def latest(request: Request, dataset: str) -> Response:
     asked = params.read(operation.parameters, request.query_params.multi_items())
     shown = formats.choose(asked.format, request.headers.get("accept", ""), operation.formats)
     now_ms, limit = here.now_ms(), paging.limit(asked, here.settings)
-    everything = asked == Asked(limit=asked.limit, format=asked.format) and here.latest.count(dataset) <= limit
-    if shown in newest.FORMATS and everything:
-        return await _kept(request, here, found, shown, limit, now_ms)
+    plain = asked == Asked(limit=asked.limit, format=asked.format, metric=asked.metric)
+    known = not asked.metric or (len(asked.metric) == 1 and asked.metric[0] in found.metrics)
+    if shown in newest.FORMATS and plain and known:
+        which = newest.All(dataset, *asked.metric)
+        if len(here.newest.order(here.latest, which)) <= limit:
+            return await _kept(request, here, found, which, shown, limit, now_ms)
     query = paging.digest("latest", dataset, asked)
     after = paging.key_of(here.cursors, asked, KIND, query)
     rows: list[LatestValueRow] = []
@@ -54,16 +57,18 @@ async def latest(request: Request, dataset: str) -> Response:
     return answer(request, LatestValueRow, rows, meta, format=shown, max_age_s=MAX_AGE_S, next_url=next_url, same=same)
 
 
-async def _kept(request: Request, here: AppState, dataset: Dataset, shown: str, limit: int, now_ms: int) -> Response:
+async def _kept(
+    request: Request, here: AppState, dataset: Dataset, which: newest.All, shown: str, limit: int, now_ms: int
+) -> Response:
     """All of them, which is what maps ask for, from pieces that are kept."""
     headers = {"cache-control": f"public, max-age={MAX_AGE_S}", "vary": "Accept, Accept-Encoding"}
     changes = here.registry.changes
     asked_etag = request.headers.get("if-none-match", "")
-    if asked_etag and (etag := here.newest.has(asked_etag, here.latest, changes, dataset.id, shown)):
+    if asked_etag and (etag := here.newest.has(asked_etag, here.latest, changes, which, shown)):
         return Response(status_code=304, headers=headers | {"etag": etag})
     meta = ListMeta(limit, dataset.licence, dataset.attribution, rfc3339(now_ms), TESTS)
     made = await here.newest.answer(
-        here.latest, changes, dataset.id, shown, now_ms, msgspec.json.encode(meta),
+        here.latest, changes, which, shown, now_ms, msgspec.json.encode(meta),
         lambda row: _made(here, row, now_ms),
     )  # fmt: skip
     headers |= {"etag": made.etag, "last-modified": http_date(made.modified_ms)}

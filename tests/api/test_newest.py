@@ -16,24 +16,35 @@ from tests.api.city import NOW_MS, app_without_servers, client_of, hear, heard
 SENSORS = ("moved", "coarse", "fiji", "homeless", "stranger")
 
 
-async def both(app: FastAPI, format: str) -> tuple[Any, Any]:
+async def both(app: FastAPI, query: str) -> tuple[Any, Any]:
     """The kept answer, and the plain one: a filter that leaves nothing out."""
     plain = "&".join(f"sensor={s}" for s in SENSORS)
     async with client_of(app) as client:
-        kept = await client.get(f"/v1/traffic/latest?format={format}")
-        other = await client.get(f"/v1/traffic/latest?format={format}&{plain}")
+        kept = await client.get(f"/v1/traffic/latest?{query}")
+        other = await client.get(f"/v1/traffic/latest?{query}&{plain}")
         assert kept.status_code == other.status_code == 200
-        again = await client.get(f"/v1/traffic/latest?format={format}", headers={"if-none-match": kept.headers["etag"]})
+        again = await client.get(f"/v1/traffic/latest?{query}", headers={"if-none-match": kept.headers["etag"]})
         assert (again.status_code, again.headers["etag"]) == (304, kept.headers["etag"])
     return kept.json(), other.json()
 
 
-@pytest.mark.parametrize("format", ["json", "geojson"])
-async def test_kept_answers_are_the_plain_ones(tmp_path: Path, format: str) -> None:
+QUERIES = ["format=json", "format=geojson", "metric=speed", "metric=volume&format=geojson"]
+
+
+@pytest.mark.parametrize("query", QUERIES)
+async def test_kept_answers_are_the_plain_ones(tmp_path: Path, query: str, monkeypatch: pytest.MonkeyPatch) -> None:
     app = app_without_servers(tmp_path)
     here, dice, now = app.state.cityfeed, random.Random(3), NOW_MS
     here.now_ms = lambda: now
-    kept, plain = await both(app, format)
+    made, make = 0, newest._made
+
+    async def counted(*things: Any) -> None:
+        nonlocal made
+        made += 1
+        await make(*things)
+
+    monkeypatch.setattr(newest, "_made", counted)
+    kept, plain = await both(app, query)
     assert kept == plain
     for step in range(12):
         now += dice.choice((50, 900, 1500, 90_000))
@@ -43,11 +54,13 @@ async def test_kept_answers_are_the_plain_ones(tmp_path: Path, format: str) -> N
                 app,
                 heard("traffic", sensor, "speed", "km/h", start, value=[dice.random()], flag=dice.choice((1, 3, 4))),
             )
+            hear(app, heard("traffic", sensor, "volume", "{veh}", start, value=[dice.random()]))
         if step == 6:
             here.registry.apply(Registration("traffic", "homeless", site=Site("Here", 10.0, 50.0)))
         now += 2001  # so old none is given
-        kept, plain = await both(app, format)
+        kept, plain = await both(app, query)
         assert kept == plain
+    assert made == 13
 
 
 async def test_an_answer_is_given_again_as_long_as_it_may(tmp_path: Path) -> None:
