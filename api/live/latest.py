@@ -175,10 +175,6 @@ class Latest:
         """The start of the newest usable reading of a series, `NEVER` where there is none."""
         return int(self._newest["start"][index])
 
-    def count(self, dataset: str) -> int:
-        """Number of a dataset's series."""
-        return len(self._of_dataset.get(dataset, ()))
-
     def order(self, dataset: str, metric: str = "") -> Array:
         """The indices (n,) of a dataset's series, ordered by sensor and metric, or of a metric's alone; they stay so
         until `len` grows.
