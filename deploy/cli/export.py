@@ -132,7 +132,7 @@ def take(address: str, query: list[tuple[str, str]], file: Path, format: str, wa
     )
     with (
         httpx.Client(
-            timeout=httpx.Timeout(60.0, read=SILENT_S), follow_redirects=True, headers={"accept-encoding": "identity"}
+            timeout=httpx.Timeout(60.0), follow_redirects=True, headers={"accept-encoding": "identity"}
         ) as client,
         Progress(*columns, disable=not os.isatty(2)) as progress,
     ):
@@ -162,7 +162,8 @@ def _receive(client: httpx.Client, asked: str, known: str | None, part: Part, fo
     else:
         after, size = _arrived(part.data, format)
         address = f"{known}?{after}"
-    with client.stream("GET", address) as answer:
+    timeout = httpx.Timeout(60.0, read=SILENT_S if "after_byte=" in address else 60.0)
+    with client.stream("GET", address, timeout=timeout) as answer:
         if answer.status_code == 404 and known is not None:
             part.forget()
             return _receive(client, asked, None, part, format, told)
