@@ -14,7 +14,7 @@ from api.problems import RETRY_AFTER_S
 from api.queries import moved, series
 from api.queries.moved import MovedDay
 from api.times import DAY_MS
-from schemas import pgcopy
+from schemas import pgbinary
 from schemas.errors import RequestError
 from schemas.readings import Origin
 
@@ -129,7 +129,7 @@ def _copy(rows: Any, log: Any, chosen: Mapping[int, tuple[str, str]]) -> bytes:
         **{name: rows[name].to_numpy() for name in ("period_s", "flag", "tests", "rev")},
         **{name: log[name].to_numpy() for name in _LOG},
     }
-    return pgcopy.dump({name: (kind, values[name][at]) for name, kind in moved.COLUMNS.items()})
+    return pgbinary.dump({name: (kind, values[name][at]) for name, kind in moved.COLUMNS.items()})
 
 
 def _coded(column: Any) -> tuple[Array, list[str]]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import psycopg
 from psycopg import sql
 
-from schemas import pgcopy
+from schemas import pgbinary
 from schemas.errors import FencedError
 from stream_processors.log_check import join
 
@@ -85,18 +85,20 @@ class Database:
             sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns))
         )
         async with self._conn.cursor() as cursor, cursor.copy(statement) as copy:
-            await copy.write(pgcopy.dump(columns))
+            await copy.write(pgbinary.dump(columns))
 
-    async def copy_out(self, query: str, columns: dict[str, str]) -> dict[str, Array]:
-        """The rows of a query as columns {name: kind}."""
-        async with (
-            self._conn.cursor() as cursor,
-            cursor.copy(f"COPY ({query}) TO STDOUT (FORMAT binary)".encode()) as copy,
-        ):
-            return pgcopy.load(b"".join([bytes(block) async for block in copy]), columns)
+    async def columns(self, query: str, kinds: Mapping[str, str]) -> dict[str, Array]:
+        """The rows of a query, which gives no nulls, as columns {name: kind}."""
+        aggregates = ", ".join(f"array_agg({name})" for name in kinds)
+        async with self._conn.cursor(binary=True) as cursor:
+            statement = f"SELECT {aggregates} FROM ({query}) AS q ({', '.join(kinds)})"
+            await cursor.execute(statement.encode(), prepare=False)  # long, and never the same again
+            result = cursor.pgresult
+            assert result is not None
+            return {name: pgbinary.load(result.get_value(0, i), kind) for i, (name, kind) in enumerate(kinds.items())}
 
     def arrays(self, *columns: tuple[Array, str]) -> str:
-        """Columns of (values, type) as SQL for `unnest`: COPY takes no parameters."""
+        """Columns of (values, type) as SQL for `unnest`."""
         literals = (sql.Literal(values.tolist()).as_string(self._conn) + f"::{kind}[]" for values, kind in columns)
         return ", ".join(literals)
 

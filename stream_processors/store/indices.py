@@ -86,7 +86,7 @@ class IndexTables(Database):
             of_windows=bounds("w"), of_readings=bounds("r"),
             first=_PERIOD.format(bounds=bounds("a"), way="ASC"), last=_PERIOD.format(bounds=bounds("a"), way="DESC"),
         )  # fmt: skip
-        return await self.copy_out(query, kinds)
+        return await self.columns(query, kinds)
 
     async def put_indices(self, columns: Mapping[str, Array], wanted: Array) -> Array:
         """Store n index rows: columns of the table but `rev` and `published`; NaN is null. What is stored already and

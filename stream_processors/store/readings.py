@@ -104,7 +104,7 @@ class ReadingTables(Database):
         if n >= ANALYZE_FROM:
             await self._conn.execute("ANALYZE staged")
         low, high = timestamp(columns["start"].min()), timestamp(columns["start"].max())
-        return await self.copy_out(
+        return await self.columns(
             f"SELECT s.i, {', '.join(f'r.{name}' for name in _KNOWN)} FROM staged s JOIN readings r"
             f" ON r.series = s.series AND r.start = s.start WHERE r.start BETWEEN {low} AND {high}",
             {"i": "int4"} | _KNOWN,
@@ -136,7 +136,7 @@ class ReadingTables(Database):
     async def newest(self, series: Sequence[int]) -> dict[str, Array]:
         """The newest reading of each series: columns series, start, period_s, received (times epoch ms)."""
         ids = sql.Literal(list(series)).as_string(self._conn)
-        return await self.copy_out(
+        return await self.columns(
             f"SELECT s.id, r.start, r.period_s, r.received FROM unnest({ids}::integer[]) AS s (id), LATERAL"
             " (SELECT start, period_s, received FROM readings WHERE series = s.id ORDER BY start DESC LIMIT 1) r",
             {"series": "int4", "start": "timestamptz", "period_s": "int4", "received": "timestamptz"},
@@ -149,7 +149,7 @@ class ReadingTables(Database):
         names = ", ".join(JUDGED)
         ranges = self.arrays((series, "integer"), (begin, "bigint"), (end, "bigint"), (keep, "integer"))
         low, high = "to_timestamp(w.low / 1000.0)", "to_timestamp(w.high / 1000.0)"
-        return await self.copy_out(
+        return await self.columns(
             f"SELECT {', '.join(f'r.{name}' for name in JUDGED)} FROM unnest({ranges}) AS w (series, low, high, keep),"
             f" LATERAL ((SELECT {names} FROM readings WHERE series = w.series AND start < {low}"
             f" ORDER BY start DESC LIMIT w.keep + 1) UNION ALL (SELECT {names} FROM readings WHERE series = w.series"
@@ -187,7 +187,7 @@ class ReadingTables(Database):
             return {name: np.zeros(0, np.int64) for name in _LOADED}
         names = ", ".join(f"r.{name}" for name in _LOADED)
         ranges = self.arrays((series, "integer"), (begin, "bigint"), (end, "bigint"))
-        return await self.copy_out(
+        return await self.columns(
             f"SELECT {names} FROM unnest({ranges}) AS w (series, low, high), LATERAL (SELECT * FROM readings"
             " WHERE series = w.series AND start >= to_timestamp(w.low / 1000.0)"
             " AND start < to_timestamp(w.high / 1000.0)"

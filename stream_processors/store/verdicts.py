@@ -62,7 +62,7 @@ class VerdictTable(Database):
         ranges = self.arrays((series, "integer"), (begin, "bigint"), (end, "bigint"), (tests, "integer"))
         counted = ", ".join(str(int(flag)) for flag in COUNTED)
         wanted = f"CASE WHEN r.flag IN ({counted}) THEN w.tests ELSE 0 END"
-        return await self.copy_out(
+        return await self.columns(
             f"SELECT {names}, {wanted} FROM unnest({ranges}) AS w (series, low, high, tests), LATERAL"
             " (SELECT * FROM readings WHERE series = w.series AND start >= to_timestamp(w.low / 1000.0)"
             " AND start < to_timestamp(w.high / 1000.0)"

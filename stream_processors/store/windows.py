@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from psycopg import errors, sql
 
-from schemas import pgcopy
+from schemas import pgbinary
 from stream_processors.store.database import ANALYZE_FROM, Database
 from stream_processors.windows import Closed
 
@@ -67,7 +67,7 @@ class WindowTables(Database):
     async def _copy_windows(self, table: str, columns: dict[str, tuple[str, Array]]) -> None:
         no_span = columns["n_expected"][1] < 0
         no_value = columns["n"][1] == 0
-        for (without_span, without_value), rows in pgcopy.by_nulls([no_span, no_value]):
+        for (without_span, without_value), rows in pgbinary.by_nulls([no_span, no_value]):
             left_out = (("n_expected", "coverage") if without_span else ()) + (_STATISTICS if without_value else ())
             await self.copy_in(
                 table, {k: (kind, column[rows]) for k, (kind, column) in columns.items() if k not in left_out}
@@ -99,7 +99,7 @@ class WindowTables(Database):
     async def newest_windows(self, series: Sequence[int], width_s: int) -> dict[str, Array]:
         """The newest window of each series: columns series, start (epoch ms)."""
         ids = sql.Literal(list(series)).as_string(self._conn)
-        return await self.copy_out(
+        return await self.columns(
             f"SELECT s.id, w.start FROM unnest({ids}::integer[]) AS s (id), LATERAL (SELECT start FROM windows"
             f" WHERE series = s.id AND width_s = {width_s:d} ORDER BY start DESC LIMIT 1) w",
             {"series": "int4", "start": "timestamptz"},
@@ -108,7 +108,7 @@ class WindowTables(Database):
     async def window_starts(self, series: Array, width_s: int) -> dict[str, Array]:
         """Every window of a width that these series have, or have readings for: columns series, start (epoch ms)."""
         ids = sql.Literal(series.tolist()).as_string(self._conn)
-        return await self.copy_out(
+        return await self.columns(
             f"SELECT series, time_bucket('{width_s:d} seconds', start) FROM readings"
             f" WHERE series = ANY({ids}::integer[]) GROUP BY 1, 2 UNION SELECT series, start FROM windows"
             f" WHERE series = ANY({ids}::integer[]) AND width_s = {width_s:d}",

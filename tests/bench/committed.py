@@ -14,7 +14,7 @@ import psycopg
 from aiokafka import AIOKafkaProducer
 from psycopg import sql
 
-from schemas import pgcopy, topics, wire
+from schemas import pgbinary, topics, wire
 from schemas.readings import Readings, readings
 from schemas.settings import Settings
 from schemas.topics import partition_of
@@ -192,7 +192,7 @@ async def _copy(settings: Settings, batches: Batches) -> float:
         for columns in _columns(batches):
             began = time.perf_counter()
             async with connection.transaction(), connection.cursor() as cursor, cursor.copy(statement) as copy:
-                await copy.write(pgcopy.dump({name: (kind, columns[name]) for name, kind in READINGS.items()}))
+                await copy.write(pgbinary.dump({name: (kind, columns[name]) for name, kind in READINGS.items()}))
             took_s += time.perf_counter() - began
             n += len(columns["start"])
         await connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(schema)))
