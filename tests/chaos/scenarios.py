@@ -27,7 +27,7 @@ def kill(service: str) -> Callable[[World, int], None]:
                 world.until(lambda: world.stack.is_running("windows"), "windows runs")
                 world.wait_for_flush("windows")
             world.kill(service)
-        world.pause(2)
+        world.pause(1, 3)
 
     return cause
 
@@ -101,7 +101,7 @@ def kafka_restarts(signal_number: signal.Signals | None) -> Callable[[World, int
             world.servers.stop("kafka", signal_number)
             world.pause(1, 5)
             world.servers.start("kafka")
-        world.pause(5)
+        world.pause(3, 7)
 
     return cause
 
@@ -126,9 +126,11 @@ def rebalance(role: str) -> Callable[[World, int], None]:
     def cause(world: World, rounds: int) -> None:
         for _ in range(rounds):
             world.pause(2, 4)
-            for name in (f"{role}-1", f"{role}-2"):
+            for running, name in enumerate((f"{role}-1", f"{role}-2"), 2):
                 world.say(f"start {name}")
                 world.want(name)
+                if role == "windows":  # of `clean` the database does not know who has what
+                    world.until(lambda n=running: len(world.owners()) == n, f"{running} processes share the partitions")
                 world.pause(3, 8)
             for name in world.dice.sample([f"{role}-1", f"{role}-2"], 2):
                 world.say(f"stop {name}")

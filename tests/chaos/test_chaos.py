@@ -2,6 +2,7 @@
 
 import random
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,12 @@ from tests.service_stack import port_block
 def test_nothing_is_lost_whatever_is_killed(tmp_path: Path) -> None:
     seed = random.randrange(1_000_000)
     said = [f"seed {seed}"]
-    with port_block() as port, world(test_servers.settings(), port, tmp_path, seed, 60.0, said.append) as made:
+    began = time.monotonic()
+
+    def say(text: str) -> None:
+        said.append(f"{time.monotonic() - began:6.1f} s  {text}")
+
+    with port_block() as port, world(test_servers.settings(), port, tmp_path, seed, 60.0, say, pace=0.5) as made:
         try:
             for cause in (
                 kill("gateway"), kill("clean"), kill("windows"), rebalance("windows"),

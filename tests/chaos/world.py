@@ -24,15 +24,20 @@ SERVICES = ("gateway", "clean", "windows", "api")
 DAY_MS = 86_400_000
 RESTART_S = 1.0  # as supervisord does it
 SETTLE_S = 180.0
+PARTITIONS = 6  # so that three processes have two each: of four, Faust leaves the third one none
 
 
 class World:
-    """See the module's docstring; `say` is told what happens, a line at a time."""
+    """See the module's docstring; `say` is told what happens, a line at a time. `pace` shortens the pauses whose length
+    the seed decides.
+    """
 
     def __init__(
-        self, servers: OwnServers, stack: ServiceStack, seed: int, rate_per_s: float, say: Callable[[str], None]
-    ) -> None:
+        self, servers: OwnServers, stack: ServiceStack, seed: int, rate_per_s: float, say: Callable[[str], None],
+        pace: float = 1.0,
+    ) -> None:  # fmt: skip
         self.servers, self.stack, self.say = servers, stack, say
+        self._pace = pace
         self.dice = random.Random(seed)
         begin_ms = time.time_ns() // 1_000_000 // DAY_MS * DAY_MS - 4 * DAY_MS - 4 * 3_600_000  # midnight comes soon
         self.load = Load(stack.settings, Plan(seed, begin_ms, n_sensors=16).messages(), rate_per_s)
@@ -73,7 +78,7 @@ class World:
 
     def pause(self, low_s: float, high_s: float | None = None) -> None:
         """Let the load go on for a while (of a length that the seed decides)."""
-        time.sleep(low_s if high_s is None else self.dice.uniform(low_s, high_s))
+        time.sleep(low_s if high_s is None else self._pace * self.dice.uniform(low_s, high_s))
         if self.load.error:
             raise self.load.error
 
@@ -196,18 +201,19 @@ def _ports(pid: int) -> list[int]:
 
 @contextlib.contextmanager
 def world(
-    shared: Settings, first_port: int, folder: Path, seed: int, rate_per_s: float, say: Callable[[str], None]
-) -> Iterator[World]:
+    shared: Settings, first_port: int, folder: Path, seed: int, rate_per_s: float, say: Callable[[str], None],
+    pace: float = 1.0,
+) -> Iterator[World]:  # fmt: skip
     """A running world; its servers and services are gone after the block."""
     write_city(folder / "city")
     with OwnServers(shared, first_port, folder / "servers", database=True) as servers:
         settings = unique_settings(
             servers.settings, "chaos", first_port, folder / "services",
-            city_dir=str(folder / "city"), repair_quiet_s=1, repair_max_delay_s=3, kafka_partitions=4,
+            city_dir=str(folder / "city"), repair_quiet_s=1, repair_max_delay_s=3, kafka_partitions=PARTITIONS,
         )  # fmt: skip
         (folder / "services").mkdir()
         stack = ServiceStack(settings, folder / "services")
-        made = World(servers, stack, seed, rate_per_s, say)
+        made = World(servers, stack, seed, rate_per_s, say, pace)
         try:
             made.begin()
             yield made
