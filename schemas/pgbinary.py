@@ -9,7 +9,6 @@ reader microseconds a row: number of dimensions, whether there are nulls, the el
 length and lower bound; per element a 32-bit length and big-endian bytes.
 """
 
-import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,8 +30,7 @@ KINDS: dict[str, tuple[str, int, int]] = {
     "bool": ("?", 1, 16),
 }
 """What each kind of column is in numpy, its bytes, and PostgreSQL's number of the type (pg_type.dat)."""
-_ARRAY = struct.Struct(">iii")
-_DIMENSION = struct.Struct(">ii")
+_HEAD, _DIMENSION = 12, 8  # bytes before the dimensions, and of each
 
 
 def dump(columns: Mapping[str, tuple[str, Array]]) -> bytes:
@@ -55,15 +53,15 @@ def load(array: bytes | None, kind: str) -> Array:
     dtype = np.dtype([("length", ">i4"), ("value", type_name)])
     if array is None:
         return _native(np.zeros(0, dtype)["value"], kind)
-    if len(array) < _ARRAY.size:
+    if len(array) < _HEAD:
         raise ValueError("the array has no head: it was cut off")
-    dimensions, has_nulls, of = _ARRAY.unpack_from(array)
+    dimensions, has_nulls, of = np.frombuffer(array, ">i4", 3).tolist()
     if of != type_number or has_nulls or dimensions not in (0, 1):
         raise ValueError(f"the array has nulls, or is not of {kind}")
     if not dimensions:
         return _native(np.zeros(0, dtype)["value"], kind)
-    head = _ARRAY.size + _DIMENSION.size
-    if len(array) < head or len(array) != head + _DIMENSION.unpack_from(array, _ARRAY.size)[0] * dtype.itemsize:
+    head = _HEAD + _DIMENSION
+    if len(array) < head or len(array) != head + int(np.frombuffer(array, ">i4", 1, _HEAD)[0]) * dtype.itemsize:
         raise ValueError("the array is not as long as it says: it was cut off")
     elements = np.frombuffer(array, dtype, offset=head)
     if (elements["length"] != width).any():

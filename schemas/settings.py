@@ -125,6 +125,9 @@ class Settings:
     windows_flush_readings: int = _setting(
         50_000, "`windows` commits at this size even if its time is not up.", "readings", 1
     )
+    outbox_rows: int = _setting(
+        1_000_000, "While so many published rows wait for Kafka, `windows` stores nothing more.", "rows", 1
+    )
     repair_quiet_s: int = _setting(5, "Hours and days are repaired when nothing came for them for so long.", "s", 0)
     repair_max_delay_s: int = _setting(60, "And at the latest after this.", "s", 0)
     clean_metrics_port: int = _setting(18102, "Port of `clean`'s Prometheus metrics; 0 for none.", "port", 0, 65535)

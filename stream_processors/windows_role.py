@@ -2,7 +2,8 @@
 
 Records wait in `_pending` until a flush; when it is full, `take` waits, so Faust's buffers fill and its fetcher
 stops: nothing is dropped. While the database is away the flush is tried again for ever with the same records,
-after the state was loaded anew, for nobody knows whether the lost transaction was committed.
+after the state was loaded anew, for nobody knows whether the lost transaction was committed. While Kafka takes no
+published rows they gather in table `outbox`, up to `outbox_rows`; then nothing is stored that would add to them.
 """
 
 import asyncio
@@ -54,6 +55,7 @@ class WindowsRole:
         self._parts: list[int] = []
         self._generation = 0
         self._waiting = False  # for the database, and it was said
+        self._held_up = False  # by rows that Kafka does not take, and it was said
         self._pending: list[Item] = []
         self._pending_readings = 0
         self._undrained = 0  # flushes since marks were drained
@@ -125,19 +127,37 @@ class WindowsRole:
             if self._store is None and not await self._open():
                 return False
             assert self._store is not None
-            await self._put_registrations(self._store)
-            await self._flush(self._store)
-            if self._is_time_to_drain():
-                await rejudge(self._owner, self._store)
-                await remake(self._owner, self._store)
-                await reindex(self._owner, self._store)
-                await self._answer(self._store)
+            if not self._is_held_up():
+                await self._store_what_came(self._store)
             await self._refill(self._store)
         except _AWAY as e:
             log.warning("the database did not take a flush, trying again: %s", str(e).strip())
             await self._disconnect()
             return False
         return True
+
+    async def _store_what_came(self, store: Store) -> None:
+        await self._put_registrations(store)
+        await self._flush(store)
+        if self._is_time_to_drain():
+            await rejudge(self._owner, store)
+            await remake(self._owner, store)
+            await reindex(self._owner, store)
+            await self._answer(store)
+
+    def _is_held_up(self) -> bool:
+        """Whether as many published rows wait for Kafka as may."""
+        waiting = self._unpublished()
+        if waiting >= self._settings.outbox_rows and not self._held_up:
+            log.warning(
+                "Kafka takes no published rows: %d wait in the database, and nothing more is stored until it does"
+                " (CITYFEED_OUTBOX_ROWS)", waiting,
+            )  # fmt: skip
+        self._held_up = waiting >= self._settings.outbox_rows
+        return self._held_up
+
+    def _unpublished(self) -> int:
+        return self._outbox.backlog({part: p.out_seq for part, p in self._owner.positions.items()})
 
     async def _answer(self, store: Store) -> None:
         """Give the verdicts that are due: once for each tick, and as long as there are more."""
@@ -170,7 +190,7 @@ class WindowsRole:
         behind = [max(0, ends.get(part, 0) - p.next_offset) for part, p in self._owner.positions.items()]
         metrics.WINDOWS_LAG.set(sum(behind))
         metrics.WINDOWS_DIRTY.set(len(self._owner.dirty))
-        metrics.OUTBOX.set(self._outbox.backlog({part: p.out_seq for part, p in self._owner.positions.items()}))
+        metrics.OUTBOX.set(self._unpublished())
         metrics.WINDOWS_LOG_TIME.set(min(self._owner.ticks.values(), default=0) / 1000)
         metrics.WINDOWS_WATERMARK.set(max(0, int(self._owner.windows.watermark.max(initial=0))) / 1000)
 

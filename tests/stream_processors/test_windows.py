@@ -195,6 +195,25 @@ def test_speed_is_weighted_by_volume_that_comes_separately() -> None:
     assert by_slot[1] == 20.0
 
 
+def test_volume_that_stands_for_longer_than_a_window_does_not_weigh_in_it() -> None:
+    """
+    speed     5 min   a b c d ...
+    volume    60 min  v             window of 15 min: v is no reading of it; of a day: v weighs a, which begins with it
+
+    The stream and a repair say the same, and one day they hold v with what it weighs.
+    """
+    windows = new_windows(SPEED, VOLUME)
+    speed, volume = rows(windows, [0, 5, 10, 15], [30.0, 60.0, 90.0, 1.0]), rows(windows, [0], [7.0], 1, period_s=3600)
+    windows.take(concatenate([speed, volume]))
+    (closed,) = [c for c in windows.close({})[0] if c.width_s == 900]
+    again = close_rows(speed.take(np.arange(3)), 900, speed.take(speed.span_ms < 900_000), windows.table)
+    for quarter in (closed, again):
+        assert (quarter.slot[0], quarter.aggregates.mean[0], quarter.aggregates.weight[0]) == (0, 60.0, 0.0)
+        assert 1 not in quarter.slot
+    day = close_rows(speed, 86_400, concatenate([speed, volume]), windows.table)
+    assert (day.aggregates.weight.tolist(), day.aggregates.weighted.tolist()) == ([7.0], [210.0])
+
+
 def test_late_volume_marks_the_speed_window_too() -> None:
     windows = new_windows(SPEED, VOLUME)
     windows.take(rows(windows, [0, 5, 10, 15], slot=0))
