@@ -24,7 +24,7 @@ from tests.api.live.feeding import T0, Feed
 
 
 @contextlib.asynccontextmanager
-async def served(**settings: Any) -> AsyncIterator[tuple[Feed, str, uvicorn.Server]]:
+async def served(host: str = "127.0.0.1", **settings: Any) -> AsyncIterator[tuple[Feed, str, uvicorn.Server]]:
     """(feed, websocket URL, server)."""
     options = {"ws": WS} | UVICORN_OPTIONS | {k: settings.pop(k) for k in list(settings) if k.startswith("ws")}
     feed = Feed(**settings)
@@ -37,7 +37,7 @@ async def served(**settings: Any) -> AsyncIterator[tuple[Feed, str, uvicorn.Serv
         settings=chosen, hub=feed.hub, registry=feed.registry, play=None, keys=read_keys(chosen.live_keys),
         now_ms=lambda: T0,
     )  # fmt: skip
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server((host, 0))
     config = uvicorn.Config(app, **options, log_config=None, lifespan="off")
     server = uvicorn.Server(config)
     with listener:
@@ -45,7 +45,7 @@ async def served(**settings: Any) -> AsyncIterator[tuple[Feed, str, uvicorn.Serv
         while not server.started:
             await asyncio.sleep(0.01)
         try:
-            yield feed, f"ws://127.0.0.1:{listener.getsockname()[1]}/v1/live", server
+            yield feed, f"ws://{host}:{listener.getsockname()[1]}/v1/live", server
         finally:
             server.should_exit = True
             await running
