@@ -314,7 +314,7 @@ async def test_a_client_that_goes_frees_the_database(app: FastAPI, history: Hist
 
     async with served(app) as url, httpx.AsyncClient(headers=PLAIN) as client:
         left = [await leave(url, client) for _ in range(4)]
-        assert min(took_s for _, took_s in left) < 1  # not each of them: other tests share the processors
+        assert min(took_s for _, took_s in left) < 3  # not each of them: other tests share the processors
         async with asyncio.timeout(20):
             while (status := (await client.get(f"{url}/v1/exports/{left[-1][0]}")).json())["state"] == "running":
                 await asyncio.sleep(0.02)

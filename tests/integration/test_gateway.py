@@ -71,15 +71,22 @@ def test_readings_come_as_raw_records_on_their_sensors_partition(stack: ServiceS
 
 def test_ticks_carry_the_time_into_each_partition(make_stack: Callable[..., ServiceStack]) -> None:
     stack = make_stack(gateway_tick_ms=100)
+    before_ms = time.time_ns() // 1_000_000
     stack.start("gateway")
     stack.wait_ready()
-    time.sleep(1.0)
-    ticks = [(r.partition, wire.decode(r.value).tick) for r in stack.records("readings.raw")]
-    for partition in range(stack.settings.kafka_partitions):
-        mine = [tick for p, tick in ticks if p == partition and tick]
-        assert len(mine) >= 5
+    ticks: dict[int, list[int]] = {}
+
+    def five_each() -> bool:
+        ticks.clear()
+        for record in stack.records("readings.raw"):
+            if tick := wire.decode(record.value).tick:
+                ticks.setdefault(record.partition, []).append(tick)
+        return len(ticks) == stack.settings.kafka_partitions and min(map(len, ticks.values())) >= 5
+
+    stack.wait_until(five_each, "five ticks in each partition", every_s=0.3)
+    for mine in ticks.values():
         assert mine == sorted(mine)
-        assert abs(mine[-1] - time.time() * 1000) < 2000
+        assert before_ms <= mine[0] and mine[-1] <= time.time() * 1000
 
 
 def test_what_cannot_be_decoded_is_kept_with_its_bytes_and_acknowledged(stack: ServiceStack) -> None:
@@ -191,7 +198,7 @@ def test_sigterm_drains(stack: ServiceStack) -> None:
     stack.publish_all([(stack.mqtt_topic("air-quality", "s1"), payload(i)) for i in range(2000)])
     started = time.monotonic()
     assert stack.stop("gateway") == 0
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < 10, "containers are killed after ten seconds"
     stack.start("gateway")
     stack.wait_ready()
     stack.wait_until(lambda: len(values(stack)) == 2000, "all readings", every_s=0.3)
@@ -244,7 +251,9 @@ def test_kafka_away_means_no_acknowledgement_bounded_memory_and_no_loss(
     stack.wait_until(lambda: metric(stack, "cityfeed_gateway_messages_total") >= 1000, "the first 1000")
     own_servers.stop("kafka")
     stack.publish_all([(topics[i % 10], payload(i)) for i in range(1000, 5000)])
-    time.sleep(10)
+    stack.wait_until(lambda: "waiting for Kafka" in stack.log("gateway"), "it says so")
+    stack.wait_until(lambda: metric(stack, "cityfeed_gateway_unacknowledged_messages") >= 500, "its bound is reached")
+    time.sleep(5)  # and it takes no more
     unacknowledged = metric(stack, "cityfeed_gateway_unacknowledged_messages")
     assert 500 <= unacknowledged < 500 + 10, "it stops reading at its bound"
     own_servers.start("kafka")
@@ -268,7 +277,7 @@ def test_sigterm_while_kafka_is_away_leaves_the_messages_with_the_broker(
     stack.publish_all([(stack.mqtt_topic("air-quality", "s1"), payload(i)) for i in range(800)])
     started = time.monotonic()
     assert stack.stop("gateway") == 0
-    assert time.monotonic() - started < 6
+    assert time.monotonic() - started < 10, "containers are killed after ten seconds"
     own_servers.start("kafka")
     stack.start("gateway")
     stack.wait_ready()
@@ -278,7 +287,8 @@ def test_sigterm_while_kafka_is_away_leaves_the_messages_with_the_broker(
 def test_the_broker_away_is_never_fatal(own_servers: OwnServers, own_stack: ServiceStack) -> None:
     stack = own_stack
     own_servers.stop("mosquitto")
-    time.sleep(2)
+    stack.wait_until(lambda: "waiting for MQTT" in stack.log("gateway"), "it notices")
+    time.sleep(2)  # some tries, of which it says nothing
     own_servers.start("mosquitto")
     stack.wait_until(lambda: stack.log("gateway").count("connected to MQTT") >= 2, "it has connected again")
     stack.publish_all([(stack.mqtt_topic("air-quality", "s1"), payload(i)) for i in range(100)])

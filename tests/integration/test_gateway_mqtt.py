@@ -34,18 +34,20 @@ async def connected(settings: Settings) -> AsyncIterator[tuple[MqttSource, list[
     source = MqttSource(settings, [f"{settings.mqtt_topic_prefix}/#"], lambda *message: got.append(message))
     running = asyncio.create_task(source.run())
     try:
-        await asyncio.wait_for(source.ready.wait(), 10)
+        await asyncio.wait_for(source.ready.wait(), 30)
         yield source, got
+        # A client that comes back at once takes the session over, and Mosquitto drops what it had not read of us. It
+        # reads and answers in order.
+        mark = source._client.publish(f"mark-{settings.mqtt_client_id}", b"", 1)
+        await until(mark.is_published, "the broker has read what was acknowledged")
     finally:
         await source.close()
         running.cancel()
         with suppress(asyncio.CancelledError):
             await running
-        # A client that comes back at once takes the session over, and Mosquitto drops what it had not read of us.
-        await asyncio.sleep(0.3)
 
 
-async def until(is_so: Callable[[], bool], what: str, timeout_s: float = 10) -> None:
+async def until(is_so: Callable[[], bool], what: str, timeout_s: float = 30) -> None:
     for _ in range(int(timeout_s / 0.02)):
         if is_so():
             return
@@ -178,10 +180,10 @@ async def test_what_take_raises_ends_the_source(settings: Settings) -> None:
 
     source = MqttSource(settings, [f"{settings.mqtt_topic_prefix}/#"], broken)
     running = asyncio.create_task(source.run())
-    await asyncio.wait_for(source.ready.wait(), 10)
+    await asyncio.wait_for(source.ready.wait(), 30)
     await publish(settings, 1)
     with pytest.raises(ValueError, match="oops"):
-        await asyncio.wait_for(running, 10)
+        await asyncio.wait_for(running, 30)
     await source.close()
     async with connected(settings) as (source, got):
         await until(lambda: len(got) == 1, "it was not acknowledged")

@@ -42,7 +42,7 @@ class Reader:
         reasons: list[int] = []
         self._client.on_publish = lambda _c, _u, _m, reason, _p: reasons.append(reason.value)
         message = self._client.publish(topic, json.dumps(payload), 1, retain=True)
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 10
         while not reasons and time.monotonic() < deadline:
             time.sleep(0.01)
         del message

@@ -82,8 +82,10 @@ class Up:
                     os.kill(pid, signal.SIGKILL)
             raise
         took_s = time.monotonic() - began
-        time.sleep(0.5)
-        return took_s, [pid for pid in family if Path(f"/proc/{pid}").exists()]
+        deadline = time.monotonic() + 10
+        while (left := [pid for pid in family if Path(f"/proc/{pid}").exists()]) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return took_s, left
 
 
 def cityfeed(environment: dict[str, str], *words: str) -> "subprocess.CompletedProcess[str]":

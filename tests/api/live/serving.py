@@ -67,7 +67,7 @@ class Caller:
 
     async def hear(self, kind: str | None = None) -> dict[str, Any]:
         """The next message (of a type)."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while True:
                 message: dict[str, Any] = json.loads(await self.socket.recv())
                 if kind in (None, message["type"]):
@@ -75,7 +75,7 @@ class Caller:
 
     async def closed(self) -> int:
         """The close code, when it has come."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             with contextlib.suppress(websockets.ConnectionClosed):
                 while True:
                     await self.socket.recv()

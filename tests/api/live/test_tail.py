@@ -94,7 +94,8 @@ async def test_an_exception_that_nobody_expected_ends_the_process(monkeypatch: p
 
     monkeypatch.setattr(tail, "_run", consume)
     await tail.start(None)  # type: ignore[arg-type]
-    await asyncio.sleep(0)
-    await asyncio.sleep(0.01)
+    async with asyncio.timeout(30):
+        while not failures:
+            await asyncio.sleep(0)
     assert [type(error) for error in failures] == [ZeroDivisionError]
     await tail.stop()
