@@ -31,6 +31,7 @@ class Player:
             place = Place(asked.from_ms) if message.cursor is None else Place.of(self._hub.cursor_of(message.cursor))
         except RequestError as e:
             self._hub.send(member, Error("bad_cursor", str(e), message.id))
+            asked.ended()
             return
         if asked.to_ms is None:
             group = self._hub.coming(asked.wish)
@@ -48,6 +49,8 @@ class Player:
         await self._catch_up.tell(past, self._hub.catch(asked.wish, Cursor({})), stream, _speed(asked))
         end = Replayed(asked.message.id, ch, self._hub.text_of(past.place.cursor({}, past.place.moment_ms)))
         await stream.room()
+        member.ids.pop(asked.message.id, None)
+        asked.ended()
         self._hub.send(member, end)
 
     async def _to_the_present(self, member: Member, asked: Play, place: Place, group: Group) -> None:

@@ -25,6 +25,7 @@ hub's.
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 
@@ -68,12 +69,16 @@ class Join:
 
 @dataclass(frozen=True, slots=True)
 class Play:
-    """Replay stored readings to this connection: those received in [from_ms, to_ms), epoch ms; None: and go on."""
+    """Replay stored readings to this connection: those received in [from_ms, to_ms), epoch ms; None: and go on.
+
+    `ended` is to be called when it is over and nothing follows: its id is free again.
+    """
 
     message: Replay
     wish: Wish
     from_ms: int
     to_ms: int | None
+    ended: Callable[[], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +234,7 @@ class Session:
         if to_ms is None and not goes_on:
             return [_error("duplicate", "this connection hears it live already", message.id)]
         self._wishes[message.id] = wish if goes_on else None
-        return [Play(message, wish, from_ms, to_ms)]
+        return [Play(message, wish, from_ms, to_ms, partial(self._wishes.pop, message.id, None))]
 
     def _unsubscribe(self, message: Unsubscribe) -> list[Action]:
         if self._wishes.pop(message.id, None) is None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from api.live.messages import SUBPROTOCOL, Close, Error, Limits, Pong, Welcome
-from api.live.protocol import Action, Greet, Join, Leave, Send, Session, Shut
+from api.live.protocol import Action, Greet, Join, Leave, Play, Send, Session, Shut
 
 LIMITS = Limits(rate_per_s=5.0, rate_burst=100, message_bytes=4096, subscriptions=3, queue_frames=256)
 WELCOME = Welcome(1, "n", 15, LIMITS, "/schema")
@@ -20,7 +20,7 @@ def session(greeted: bool = True) -> Session:
     return made
 
 
-def say(to: Session, at_s: float = 0.0, **message: Any) -> list[Action]:
+def say(to: Session, /, at_s: float = 0.0, **message: Any) -> list[Action]:
     return to.received(json.dumps(message), at_s)
 
 
@@ -184,6 +184,19 @@ def test_subscriptions_have_a_limit() -> None:
     assert error_of(subscribe(made, id=3)).code == "too_many_subscriptions"
     say(made, type="unsubscribe", id=0)
     assert isinstance(subscribe(made, id=3)[0], Join)
+
+
+def test_a_replay_that_is_over_leaves_its_id_and_its_place() -> None:
+    made = session()
+    past = {"type": "replay", "topic": "readings", "from": "2026-01-01T00:00:00Z", "speed": "max"}
+    plays = [say(made, **past, id=n, to="2026-01-02T00:00:00Z")[0] for n in range(3)]
+    assert error_of(subscribe(made, id=3)).code == "too_many_subscriptions"
+    assert isinstance(plays[0], Play)
+    plays[0].ended()
+    (again,) = say(made, **past, id=0)  # it was to go on live, but its cursor was a forged one
+    assert isinstance(again, Play)
+    again.ended()
+    assert isinstance(subscribe(made, id=0, mode="all")[0], Join)
 
 
 def test_a_burst_is_free_and_then_the_average_holds() -> None:
