@@ -7,7 +7,7 @@ statement. Order: start, then area, sensor and metric; a cursor says after which
 import bisect
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -71,13 +71,15 @@ async def page(here: AppState, query: Query, kind: type[msgspec.Struct], limit: 
         async with past.of(connection, here.archive, query.dataset.id, start.from_ms, now_ms) as archived:
             buckets = await _buckets(connection, query, start, after, archived)
             n_buckets = 0
-            async for some, rows in _rows(here, connection, query, buckets, positions, now_ms, archived):
-                made += [(key, row) for key, row in rows if after is None or key > after]
-                n_buckets += len(some)
-                if len(made) > limit or n_buckets >= BUCKETS_PER_PAGE:
-                    break
-            else:
-                some = []
+            parts = _rows(here, connection, query, buckets, positions, now_ms, archived)
+            async with contextlib.aclosing(parts):
+                async for some, rows in parts:
+                    made += [(key, row) for key, row in rows if after is None or key > after]
+                    n_buckets += len(some)
+                    if len(made) > limit or n_buckets >= BUCKETS_PER_PAGE:
+                        break
+                else:
+                    some = []
     last: Key | None = None
     if len(made) > limit:
         made = made[:limit]
@@ -207,11 +209,12 @@ async def all_rows(
     positions: Positions,
     now_ms: int,
     archived: Past | None,
-) -> AsyncIterator[list[msgspec.Struct]]:
+) -> AsyncGenerator[list[msgspec.Struct]]:
     """All rows of the range, some buckets at a time, on a connection of their own."""
     buckets = await _buckets(connection, query, start, None, archived)
-    async for _, rows in _rows(here, connection, query, buckets, positions, now_ms, archived):
-        yield _of_kind(kind, [row for _, row in rows], query, here)
+    async with contextlib.aclosing(_rows(here, connection, query, buckets, positions, now_ms, archived)) as found:
+        async for _, rows in found:
+            yield _of_kind(kind, [row for _, row in rows], query, here)
 
 
 async def _rows(
@@ -222,7 +225,7 @@ async def _rows(
     positions: Positions,
     now_ms: int,
     archived: Past | None,
-) -> AsyncIterator[tuple[list[Bucket], list[tuple[Key, AggregateRow]]]]:
+) -> AsyncGenerator[tuple[list[Bucket], list[tuple[Key, AggregateRow]]]]:
     """(buckets, their rows with keys) a statement at a time."""
     asked, dataset = query.asked, query.dataset.id
     registry = await series.stored_registry(connection, query.dataset)

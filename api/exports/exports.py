@@ -197,7 +197,8 @@ async def stream(source: Source, after: After, sent: Any) -> AsyncGenerator[byte
                     await give_up(connection)
     finally:
         sha256 = whole.hexdigest() if state == "complete" else None
-        await _say(source, state, n_rows, made.steps, 0 if after.row else n_bytes, sha256)
+        # Also where the client goes at this very moment: its end is said all the same.
+        await asyncio.shield(_say(source, state, n_rows, made.steps, 0 if after.row else n_bytes, sha256))
         if state == "proving" and source.export.state != "complete":
             here.prove(prove(here, id))
     if after.byte > n_bytes:
@@ -246,5 +247,6 @@ async def give_up(connection: pages.Connection) -> None:
 async def prove(here: AppState, id: str) -> None:
     """Make a resumed export once more from its first row, for nobody: now all its bytes have a digest."""
     source = await again(here, await find(here, id, here.now_ms()))
-    async for _ in stream(source, After(), hashlib.sha256()):
-        await asyncio.sleep(0)
+    async with contextlib.aclosing(stream(source, After(), hashlib.sha256())) as made:
+        async for _ in made:
+            await asyncio.sleep(0)

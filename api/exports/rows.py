@@ -78,19 +78,21 @@ async def pieces(
     elif hasattr(stream, "skip"):
         stream.skip()
     if source.query.grouped:
-        async for batch in _grouped(source, connection, after_row):
-            made.rows += len(batch)
-            yield stream.rows(batch), made.rows
+        async with aclosing(_grouped(source, connection, after_row)) as batches:
+            async for batch in batches:
+                made.rows += len(batch)
+                yield stream.rows(batch), made.rows
     elif source.written_by_database:
-        async for text in _texts(source, connection, made, after_row):
-            yield text
+        async with aclosing(_texts(source, connection, made, after_row)) as texts:
+            async for text in texts:
+                yield text
     else:
         n = after_row
         # Rows of indices are made here, on the event loop: a few at a time.
         rows_each = PIECE_ROWS if source.query.of_index else stream.rows_per_piece
         rows = _cut(_rows(source, connection, made, after_row), rows_each, exactly=rows_each > PIECE_ROWS)
-        async with aclosing(ahead(rows, BATCHES_AHEAD)) as batches:
-            async for some in batches:
+        async with aclosing(ahead(rows, BATCHES_AHEAD)) as cut:
+            async for some in cut:
                 batch = await _batch(source, some)
                 # In a thread: pyarrow needs no interpreter while it writes, and the next rows come in meanwhile.
                 written = await asyncio.to_thread(stream.rows, batch)
@@ -108,9 +110,10 @@ async def _texts(
     query = pages.statement(source.query.noun.table, source.chosen, outputs, "FORMAT csv")
     async with aclosing(_statements(source, connection, made, after_row)) as statements:
         async for bounds in statements:
-            async for text, n in copies.text(connection, query, bounds):
-                made.rows += n
-                yield text, made.rows
+            async with aclosing(copies.text(connection, query, bounds)) as texts:
+                async for text, n in texts:
+                    made.rows += n
+                    yield text, made.rows
 
 
 async def _rows(source: Source, connection: Connection, made: Made, after_row: int) -> AsyncGenerator[pages.Rows]:
@@ -119,10 +122,11 @@ async def _rows(source: Source, connection: Connection, made: Made, after_row: i
     query = pages.statement(table, source.chosen, *pages.binary(table))
     async with aclosing(_statements(source, connection, made, after_row)) as statements:
         async for bounds in statements:
-            async for body in copies.binary(connection, query, bounds):
-                rows = pages.decode_rows(body, table)
-                made.rows += len(rows)
-                yield rows
+            async with aclosing(copies.binary(connection, query, bounds)) as bodies:
+                async for body in bodies:
+                    rows = pages.decode_rows(body, table)
+                    made.rows += len(rows)
+                    yield rows
 
 
 async def _statements(
@@ -167,14 +171,15 @@ def _archived(source: Source, connection: Connection) -> AbstractAsyncContextMan
 async def _cut(parts: AsyncGenerator[pages.Rows], n: int, exactly: bool) -> AsyncGenerator[pages.Rows]:
     """The same rows, at most `n` at a time as soon as they are there; or `exactly` so many but for the last."""
     waiting: list[pages.Rows] = []
-    async for part in parts:
-        waiting.append(part)
-        if sum(map(len, waiting)) >= n or not exactly:
-            rows = np.concatenate(waiting)
-            whole = len(rows) - len(rows) % n if exactly else len(rows)
-            for i in range(0, whole, n):
-                yield rows[i : min(i + n, whole)]
-            waiting = [rows[whole:]]
+    async with aclosing(parts):
+        async for part in parts:
+            waiting.append(part)
+            if sum(map(len, waiting)) >= n or not exactly:
+                rows = np.concatenate(waiting)
+                whole = len(rows) - len(rows) % n if exactly else len(rows)
+                for i in range(0, whole, n):
+                    yield rows[i : min(i + n, whole)]
+                waiting = [rows[whole:]]
     if any(map(len, waiting)):
         yield np.concatenate(waiting)
 
@@ -203,11 +208,13 @@ async def _batch(source: Source, rows: pages.Rows) -> columns.Batch:
 async def _grouped(source: Source, connection: Connection, after_row: int) -> AsyncGenerator[columns.Batch]:
     rows = 0
     async with _archived(source, connection) as archived:
-        async for made in aggregates.all_rows(
+        found = aggregates.all_rows(
             source.here, connection, source.query, source.kind, source.start, source.positions, source.export.taken_ms,
             archived,
-        ):  # fmt: skip
-            skipped = max(0, min(len(made), after_row - rows))
-            rows += len(made)
-            if made[skipped:]:
-                yield columns.Batch(source.export.dataset, _NO_ROWS, {}, made=made[skipped:])
+        )  # fmt: skip
+        async with aclosing(found):
+            async for made in found:
+                skipped = max(0, min(len(made), after_row - rows))
+                rows += len(made)
+                if made[skipped:]:
+                    yield columns.Batch(source.export.dataset, _NO_ROWS, {}, made=made[skipped:])

@@ -2,9 +2,13 @@
 
 psycopg hands a row at a time through its async machinery; here a loop takes what has arrived, some microseconds a
 hundred rows. One of two places that use libpq's calls; the contract is in tests/integration/test_exports.py.
+
+Who leaves in the middle closes the generator (`contextlib.aclosing`) and only then the connection: a socket that is
+closed while somebody waits at it ends a process that runs on uvloop.
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
@@ -23,16 +27,24 @@ _GATHER_FROM_BYTES = 128 * 1024  # of what is wanted whole: most pages are small
 
 async def text(connection: Connection, query: str, parameters: Mapping[str, Any]) -> AsyncGenerator[tuple[bytes, int]]:
     """(bytes, rows) of a COPY in a text format without a header."""
-    async with connection.cursor() as cursor, cursor.copy(query.encode(), parameters):
-        async for piece in _pieces(connection):
+    async with (
+        connection.cursor() as cursor,
+        cursor.copy(query.encode(), parameters),
+        contextlib.aclosing(_pieces(connection)) as pieces,
+    ):
+        async for piece in pieces:
             yield piece
 
 
 async def binary(connection: Connection, query: str, parameters: Mapping[str, Any]) -> AsyncGenerator[bytes]:
     """The rows of a binary COPY, without its signature; the last ones with its trailer."""
-    async with connection.cursor() as cursor, cursor.copy(query.encode(), parameters):
+    async with (
+        connection.cursor() as cursor,
+        cursor.copy(query.encode(), parameters),
+        contextlib.aclosing(_pieces(connection)) as pieces,
+    ):
         before = len(SIGNATURE)
-        async for piece, _ in _pieces(connection):
+        async for piece, _ in pieces:
             if body := piece[before:]:
                 yield body
             before = 0

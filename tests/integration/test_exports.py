@@ -1,6 +1,7 @@
 """Exports on a real database: complete, proven, the same bytes again, and gone when the client is."""
 
 import asyncio
+import gc
 import hashlib
 import io
 import json
@@ -320,6 +321,25 @@ async def test_a_client_that_goes_frees_the_database(app: FastAPI, history: Hist
                 await asyncio.sleep(0.02)
         assert status["state"] == "broken"
         assert 0 < status["rows"] < 300_001
+
+
+@pytest.mark.parametrize("query", [*(f"format={format}" for format in FORMATS), "of=windows&width=1d&tz=Asia/Tokyo"])
+async def test_nobody_waits_at_a_connection_that_is_closed(
+    app: FastAPI, history: History, query: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where somebody does, libuv ends the whole API (seen: seven clients that left were enough)."""
+    many(history, 300_000)
+    async with served(app) as url, httpx.AsyncClient(headers=PLAIN) as client:
+        for _ in range(3):
+            async with client.stream("GET", f"{url}/v1/traffic/export?{query}") as got:
+                await anext(got.aiter_raw(1000))
+            id = got.headers["link"].split("/v1/exports/")[1].split(">")[0]
+            async with asyncio.timeout(20):
+                while (await client.get(f"{url}/v1/exports/{id}")).json()["state"] == "running":
+                    await asyncio.sleep(0.02)
+        gc.collect()
+        await asyncio.sleep(0)
+    assert [r.getMessage() for r in caplog.records if r.name == "psycopg"] == []
 
 
 async def test_a_resumed_export_is_proven_in_the_end(app: FastAPI, history: History) -> None:
