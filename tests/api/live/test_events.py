@@ -41,7 +41,7 @@ class Events:
 
 
 @contextlib.asynccontextmanager
-async def listening(url: str, query: str = "", **headers: str) -> AsyncIterator[Events]:
+async def listening(url: str, query: str = "", **headers: str | bytes) -> AsyncIterator[Events]:
     http = url.replace("ws", "http", 1).replace("/v1/live", "")
     async with (
         httpx.AsyncClient(timeout=20) as client,
@@ -161,3 +161,34 @@ async def test_a_stream_that_is_not_read_is_cut_off_and_harms_nobody() -> None:
                 feed.hub.tick(250)
                 assert values(await reader.next("data"))[0] == minute
         stalled.close()
+
+
+async def test_a_loop_of_polls_misses_nothing_and_hears_nothing_twice() -> None:
+    async with served() as (feed, url, _):
+        cursor = (await ask(url, "mode=all&snapshot=false")).json()["cursor"]
+
+        async def publish() -> None:
+            for n in range(0, 300, 3):
+                feed.publish(batch(*(("a", minute, float(minute)) for minute in range(n, n + 3))), flush=n % 2 == 0)
+                await asyncio.sleep(0.002)
+            feed.hub.flush()
+
+        publishing = asyncio.create_task(publish())
+        heard: list[float] = []
+        async with asyncio.timeout(60):
+            while len(heard) < 300:
+                answer = (await ask(url, f"mode=all&wait=1&cursor={cursor}")).json()
+                assert {frame["type"] for frame in answer["frames"]} <= {"data"}
+                heard += [value for frame in answer["frames"] for value in values(frame)]
+                cursor = answer["cursor"]
+        await publishing
+        assert heard == list(range(300))
+
+
+@pytest.mark.parametrize("garbage", ["x", "A" * 3_000, b"\xe9", "%00", '{"at":1}', ", ,", "-1"])
+async def test_an_id_that_is_none_of_ours_begins_anew_and_says_so(garbage: str | bytes) -> None:
+    async with served() as (feed, url, _):
+        feed.publish(batch(("a", 0, 1)))
+        async with listening(url, "mode=all", **{"Last-Event-ID": garbage}) as events:
+            assert (await events.next())["event"] == "reset"
+            assert values(await events.next("snapshot")) == [1]

@@ -54,6 +54,18 @@ messages = st.fixed_dictionaries(
 )
 
 
+sound = st.fixed_dictionaries(
+    {"type": st.just("subscribe"), "id": ids, "topic": st.sampled_from(["readings", "windows", "index"])},
+    optional={
+        "mode": st.sampled_from(["latest", "all"]),
+        "snapshot": st.booleans(),
+        "cursor": st.sampled_from(["x", "$mine", "$cut", "$turned"]),
+        "filter": st.sampled_from([{"sensor": ["a"]}, {"dataset": ["traffic"]}, {"bbox": [0, 0, 1, 1]}]),
+    },
+)
+ends = st.fixed_dictionaries({"type": st.just("unsubscribe"), "id": ids})
+
+
 def with_cursor(message: dict[str, Any], cursor: str) -> dict[str, Any]:
     """`$mine` stands for a cursor of this server, `$cut` for a half of it, `$turned` for one with a letter changed."""
     forms = {"$mine": cursor, "$cut": cursor[: len(cursor) // 2], "$turned": cursor[::-1]}
@@ -102,7 +114,7 @@ def test_anything_at_all(caplog: pytest.LogCaptureFixture) -> None:
                     await asyncio.sleep(0.01)
             await hears_on(good, feed, len(crowds) + 1, seq)
 
-    said = st.lists(messages | messages | messages | nonsense, max_size=30)
+    said = st.lists(sound | sound | ends | messages | messages | nonsense, max_size=30)
 
     @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(st.lists(said, min_size=1, max_size=3), min_size=1, max_size=3))

@@ -198,6 +198,27 @@ async def test_a_slow_client_gets_all_of_a_big_snapshot_and_the_newest_after_it(
             assert data["seq"] == [1, 3] and [r["value"] for r in data["d"]] == [3] and data["n_conflated"] == 2
 
 
+async def test_a_subscription_that_ends_in_the_middle_of_its_snapshot_and_begins_again() -> None:
+    sensors = [f"s{n:05}" for n in range(20_000)]
+    async with served() as (feed, url, _):
+        feed.publish(batch(*((s, 0, 0.0) for s in sensors)))
+        async with calling(url, max_queue=1, compression=None, sock=await slow_socket(port_of(url))) as client:
+            await client.say(type="subscribe", id=1, topic="readings", mode="all")
+            first = (await client.hear("subscribed"))["ch"]
+            assert (await client.hear("snapshot"))["last"] is False
+            await client.say(type="unsubscribe", id=1)
+            await client.say(type="subscribe", id=2, topic="readings", mode="all")
+            while (told := await client.hear())["type"] != "subscribed":
+                assert (told["type"], told["ch"]) == ("snapshot", first)  # was on its way
+            assert told["id"] == 2 and told["ch"] != first
+            parts = [await client.hear()]
+            while not parts[-1]["last"]:
+                parts.append(await client.hear())
+            assert {part["ch"] for part in parts} == {told["ch"]}
+            assert [part["part"] for part in parts] == list(range(len(parts)))
+            assert sorted(row["sensor"] for part in parts for row in part["d"]) == sensors
+
+
 async def test_another_websocket_class_is_refused_with_a_clear_word(caplog: pytest.LogCaptureFixture) -> None:
     async with served(ws="websockets-sansio") as (_, url, _):
         with pytest.raises(websockets.InvalidStatus):
