@@ -26,6 +26,8 @@ from schemas.errors import RequestError, SubscriptionError
 
 router = APIRouter(tags=["live"])
 
+REMEDY = "/docs lists what each parameter takes; docs/live.md has examples."
+
 HIGH_WATER_BYTES = 64 * 1024
 """A link takes no more while so much waits for its client; then its channels hold what comes."""
 COMMENT_S = 15.0
@@ -361,15 +363,28 @@ class _Query:
             return msgspec.convert(asked, Subscribe)
         except msgspec.ValidationError as e:
             name = str(e).rpartition("$.")[2].strip("`").removeprefix("filter.").partition("[")[0]
-            raise bad_parameter(name or "query", str(e).partition(" - at")[0]) from None
+            raise bad_parameter(name or "query", str(e).partition(" - at")[0], REMEDY) from None
 
 
 def _checked(subscription: Subscribe, here: AppState) -> Any:
     try:
         return wish_of(subscription, here.registry.datasets)
     except SubscriptionError as e:
-        name = {"unknown_topic": "topic", "bad_tick": "tick_ms"}.get(e.code, "filter")
-        raise bad_parameter(name, str(e), "See docs/live.md.") from None
+        name = {"unknown_topic": "topic", "bad_tick": "tick_ms"}.get(e.code) or _at_fault(subscription, here)
+        raise bad_parameter(name, str(e), REMEDY) from None
+
+
+def _at_fault(subscription: Subscribe, here: AppState) -> str:
+    """The first parameter of the filter that is refused also where it stands alone."""
+    for name in FILTERS:
+        if not (values := getattr(subscription.filter, name)):
+            continue
+        alone = msgspec.structs.replace(subscription, filter=Filter(**{name: values}))
+        try:
+            wish_of(alone, here.registry.datasets)
+        except SubscriptionError:
+            return name
+    return "filter"
 
 
 def _entered(request: Request, here: AppState) -> Callable[[], None]:

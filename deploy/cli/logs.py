@@ -10,7 +10,7 @@ from deploy.local.stack import StackError
 
 
 def logs(
-    part: Annotated[str, typer.Argument(help="mosquitto, kafka, postgres, gateway, clean, windows, api, city.")],
+    part: Annotated[str, typer.Argument(help="A part that `cityfeed status` shows, or supervisord.")],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as it says more, until Ctrl-C.")] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", help="How many of the last lines.")] = 100,
 ) -> None:

@@ -109,9 +109,9 @@ async def test_polling_goes_on_with_the_cursor_and_waits() -> None:
 @pytest.mark.parametrize(
     ("query", "parameter"),
     [
-        ("datset=traffic", "datset"), ("dataset=trafic", "filter"), ("topic=events", "topic"), ("mode=some", "mode"),
-        ("tick_ms=7", "tick_ms"), ("tick_ms=x", "tick_ms"), ("flag=7", "filter"), ("bbox=1,2,3", "bbox"),
-        ("topic=windows&width=2h", "filter"), ("snapshot=maybe", "snapshot"), ("mode=all&mode=all", "mode"),
+        ("datset=traffic", "datset"), ("dataset=trafic", "dataset"), ("topic=events", "topic"), ("mode=some", "mode"),
+        ("tick_ms=7", "tick_ms"), ("tick_ms=x", "tick_ms"), ("flag=7", "flag"), ("bbox=1,2,3", "bbox"),
+        ("topic=windows&width=2h", "width"), ("snapshot=maybe", "snapshot"), ("mode=all&mode=all", "mode"),
         ("token=secret", "token"), ("flag=x", "flag"), ("origin=moon", "origin"),
     ],
 )  # fmt: skip
@@ -119,7 +119,8 @@ async def test_refusals_name_the_parameter(path: str, query: str, parameter: str
     async with served() as (feed, url, _):
         answer = await ask(url, query, path)
         assert answer.status_code == 400 and answer.headers["content-type"] == "application/problem+json"
-        assert answer.json()["parameter"] == parameter and not feed.hub.members
+        said = answer.json()
+        assert said["parameter"] == parameter and said["remedy"] and not feed.hub.members
 
 
 async def test_a_wait_that_is_none_is_refused() -> None:
