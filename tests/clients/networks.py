@@ -9,7 +9,9 @@ import asyncio
 import contextlib
 import os
 import shutil
+import socket
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from typing import Protocol
 
@@ -44,7 +46,7 @@ class Cable:
         self.prefix = ("ip", "netns", "exec", self.name)
 
     def plug(self) -> None:
-        """Make the network. Raises `CalledProcessError` where that is not allowed."""
+        """Make the network. Raises `CalledProcessError` where that is not allowed, or nothing goes through."""
         near, far = f"{self.name}a", f"{self.name}b"
         _ip("netns", "add", self.name)
         _ip("link", "add", near, "type", "veth", "peer", "name", far, "netns", self.name)
@@ -52,6 +54,10 @@ class Cable:
         _ip("-n", self.name, "addr", "add", f"{self._client}/30", "dev", far)
         _ip("link", "set", near, "up")
         _ip("-n", self.name, "link", "set", far, "up")
+        with socket.create_server((self.host, 0)) as server:  # where it may be made it may still not be used
+            port = server.getsockname()[1]
+            program = f"import socket; socket.create_connection(({self.host!r}, {port}), 5)"
+            _run(*self.prefix, sys.executable, "-c", program)
 
     def unplug(self) -> None:
         """Remove it, and what of it there is."""
@@ -138,7 +144,11 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 def _ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True, timeout=30)
+    _run("ip", *words)
+
+
+def _run(*words: str) -> None:
+    subprocess.run(words, check=True, capture_output=True, timeout=30)
 
 
 @contextlib.contextmanager
