@@ -98,7 +98,10 @@ async def _no_such_thing(request: Request, error: Exception) -> Response:
     }.get(error.status_code, str(error.detail))
     remedy = {404: "/docs lists what there is; /v1/datasets the datasets.", 405: "Use GET."}.get(error.status_code)
     title = HTTPStatus(error.status_code).phrase
-    return render(RequestError(error.status_code, kind, title, detail, remedy=remedy), error.headers)
+    headers = error.headers
+    if headers and "GET" in headers.get("Allow", ""):
+        headers = {**headers, "Allow": "GET, HEAD, OPTIONS"}  # api/head.py answers the other two
+    return render(RequestError(error.status_code, kind, title, detail, remedy=remedy), headers)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

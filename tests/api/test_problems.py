@@ -75,6 +75,8 @@ async def test_every_refusal_is_a_problem(app: FastAPI, method: str, path: str, 
         assert problem["remedy"]
         assert PROBLEMS[kind][0] == status
         assert got.headers.get("retry-after") == ("5" if status == 503 else None)
+        allowed = (await client.options(path)).headers["allow"] if status == 405 else None
+        assert got.headers.get("allow") == allowed
         meaning = await client.get(problem["type"])
         assert meaning.status_code == 200
         assert meaning.text.startswith(kind)
