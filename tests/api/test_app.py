@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 from starlette.routing import Match
 
 from api.app import EVERY_ROUTER
+from api.newest import AGES_MS
 from tests.api.city import NOW_MS, app_without_servers, client_of, hear, heard
 
 GETS = ["/health", "/v1/datasets", "/v1/traffic", "/v1/traffic/sensors", "/v1/traffic/latest", "/openapi.json", "/docs"]
@@ -138,4 +139,5 @@ async def test_a_cached_answer_is_not_sent_again(app: FastAPI) -> None:
         again = await get(app, path, **{"if-none-match": got.headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
     hear(app, heard("traffic", "moved", "speed", "km/h", [NOW_MS - 10_000]))
+    app.state.cityfeed.now_ms = lambda: NOW_MS + AGES_MS[False][1]  # no answer is given that is older
     assert (await get(app, path, **{"if-none-match": got.headers["etag"]})).status_code == 200
