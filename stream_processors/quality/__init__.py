@@ -69,7 +69,7 @@ RULES: dict[str, Rule[Columns] | Rule[Steps]] = {**EACH, **STEPS}
 STEP_TESTS = functools.reduce(operator.or_, (rule.tests for rule in STEPS.values()))
 """The bits that rules of `STEPS` set."""
 
-_OF_RANGE = frozenset({"not_a_number", "sentinel", "gross_range"})
+_OF_RANGE = ("not_a_number", "sentinel", "gross_range")
 _UNJUDGED = np.array([Flag.NOT_EVALUATED, Flag.GOOD], np.uint8)
 _MISSING, _FAIL, _SUSPECT = (np.uint32(mask_of(flag)) for flag in (Flag.MISSING, Flag.FAIL, Flag.SUSPECT))
 
@@ -100,22 +100,28 @@ def roll_up(tests: Array, evaluated: Array) -> Array:
 def judge_each(columns: Columns) -> tuple[Judged, Array]:
     """What the rules of `EACH` say, and the values (n): NaN where there is none."""
     p, value = columns.parameters, columns.value
-    tests = np.zeros(len(value), np.uint32)
-    evaluated = p["evaluated"]
-    sure = (value >= p["sure_low"]) & (value <= p["sure_high"])
-    silent = _OF_RANGE if sure.all() else frozenset[str]()  # the usual case: these find nothing
+    tests, evaluated = np.zeros(len(value), np.uint32), p["evaluated"]
+    unsure = np.flatnonzero(~((value >= p["sure_low"]) & (value <= p["sure_high"])))
+    if len(unsure):  # of all others the rules of `_OF_RANGE` find nothing
+        tests[unsure], valid = _out_of_range(columns.take(unsure))
+        value = value.copy()
+        value[unsure] = valid
+        columns = replace(columns, value=value)
     for name, rule in EACH.items():
-        if name not in p.uses or name in silent:
-            continue
-        verdict = rule.judge(columns)
-        for test, fired in verdict.fired.items():
-            if fired.any():
-                tests[fired] |= np.uint32(test)
-                if test.flag is Flag.MISSING:  # there is no value for the rules that follow
-                    columns = replace(columns, value=np.where(fired, np.nan, columns.value))
-        if verdict.judged is not None:
-            evaluated |= verdict.judged
-    return Judged(tests, evaluated), columns.value
+        if name in p.uses and name not in _OF_RANGE:
+            _apply(rule.judge(columns), tests, evaluated)
+    return Judged(tests, evaluated), value
+
+
+def _out_of_range(columns: Columns) -> tuple[Array, Array]:
+    """(tests, values) of n readings by the rules of `_OF_RANGE`; NaN where there is no value."""
+    tests, evaluated = np.zeros(len(columns.value), np.uint32), np.zeros(len(columns.value), bool)
+    for name in _OF_RANGE:
+        _apply(EACH[name].judge(columns), tests, evaluated)
+        missing = (tests & _MISSING) != 0  # there is no value for the rules that follow
+        if missing.any():
+            columns = replace(columns, value=np.where(missing, np.nan, columns.value))
+    return tests, columns.value
 
 
 def judge_steps(steps: Steps) -> tuple[Judged, Judged]:
@@ -123,12 +129,15 @@ def judge_steps(steps: Steps) -> tuple[Judged, Judged]:
     n = len(steps.value)
     own, previous = (Judged(np.zeros(n, np.uint32), np.zeros(n, bool)) for _ in range(2))
     for name, rule in STEPS.items():
-        if name not in steps.parameters.uses:
-            continue
-        verdict = rule.judge(steps)
-        found = previous if rule.of_previous else own
-        for test, fired in verdict.fired.items():
-            found.tests[fired] |= np.uint32(test)
-        if verdict.judged is not None:
-            found.evaluated[verdict.judged] = True
+        if name in steps.parameters.uses:
+            found = previous if rule.of_previous else own
+            _apply(rule.judge(steps), found.tests, found.evaluated)
     return own, previous
+
+
+def _apply(verdict: Verdict, tests: Array, evaluated: Array) -> None:
+    """Put into the masks (n) what a rule says."""
+    for test, fired in verdict.fired.items():
+        tests |= fired * np.uint32(test)
+    if verdict.judged is not None:
+        evaluated |= verdict.judged

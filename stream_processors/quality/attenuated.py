@@ -12,18 +12,28 @@ import numpy.typing as npt
 
 from schemas.flags import Test
 from stream_processors.quality.columns import Steps, Verdict
+from stream_processors.quality.parameters import Chosen
 
 Array = npt.NDArray[Any]
 
 _SAMPLES = 8
+_FEW = 4096  # so many values are looked at in no more time than some of them
 
 
 def judge(steps: Steps) -> Verdict:
     """The readings that end an attenuated period."""
     p = steps.parameters
     size = p["attenuated_n"]
-    rows = np.flatnonzero((size > 0) & np.isfinite(steps.value) & ~(_moved(steps) & p["evaluated"]))
-    rows = rows[~(_lively(steps, rows) & p["evaluated"][rows])]  # what surely passes, and is judged by others
+    sure = _apart(steps.previous, steps.previous_start, steps.value, steps.start, p)
+    if steps.judging:  # what surely passes is left out where others judge it
+        sure &= p["evaluated"]
+    rows = np.flatnonzero(~sure & (size > 0) & np.isfinite(steps.value))
+    for passes, from_values in ((_far, 0), (_half_way, 0), (_lively, _FEW)):  # each tells most, and costs more
+        if len(rows) and len(rows) * int(size[rows].max()) > from_values:
+            sure = passes(steps, rows)
+            if steps.judging:
+                sure &= p["evaluated"][rows]
+            rows = rows[~sure]
     if not len(rows):
         return Verdict({})
     fail, suspect, judged = (np.zeros(len(size), bool) for _ in range(3))
@@ -50,12 +60,25 @@ def _deviation(value: Array, inside: Array) -> tuple[Array, Array]:
     return count, np.sqrt(np.add.reduce(squares, axis=0) / some)
 
 
-def _moved(steps: Steps) -> Array:
-    """As `_lively`, from the reading and the one before it alone: that shows most of them."""
-    p = steps.parameters
-    inside = steps.previous_start > steps.start - p["attenuated_ms"]
-    moved = steps.value - steps.previous
-    return np.asarray(inside & (moved * moved > 2 * p["attenuated_squares"]))
+def _apart(value: Array, start: Array | None, own: Array, own_start: Array, p: Chosen) -> Array:
+    """Where one value of the period is so far from the reading's own that both limits are passed (see `_lively`)."""
+    apart = own - value
+    found: Array = (start > own_start - p["attenuated_ms"]) & (apart * apart > 2 * p["attenuated_squares"])
+    return found
+
+
+def _far(steps: Steps, rows: Array) -> Array:
+    """`_apart`, by the value at the other end of the period."""
+    p = steps.parameters.take(rows)
+    there = steps.back(rows, np.maximum(p["attenuated_n"] - 2, 0), starts=True)
+    return _apart(*there, steps.value[rows], steps.start[rows], p)
+
+
+def _half_way(steps: Steps, rows: Array) -> Array:
+    """`_apart`, by the value in the middle of the period."""
+    p = steps.parameters.take(rows)
+    there = steps.back(rows, p["attenuated_n"] // 2, starts=True)
+    return _apart(*there, steps.value[rows], steps.start[rows], p)
 
 
 def _lively(steps: Steps, rows: Array) -> Array:

@@ -39,6 +39,14 @@ class Columns:
     parameters: Chosen
     climates: Array
 
+    def take(self, rows: Array) -> "Columns":
+        """Some of the readings."""
+        lon, lat = (None if at is None else at[rows] for at in (self.lon, self.lat))
+        return Columns(
+            self.value[rows], self.source_value[rows], self.start[rows], self.period_s[rows], self.received[rows],
+            self.live[rows], lon, lat, self.parameters.take(rows), self.climates,
+        )  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Steps:

@@ -16,6 +16,7 @@ from stream_processors.quality.columns import Steps, Verdict
 Array = npt.NDArray[Any]
 
 _SAMPLES = 8
+_FEW = 4096  # so many values are looked at in no more time than some of them
 _TOGETHER = 8  # so many readings of a series in a row are looked at together
 
 
@@ -45,7 +46,11 @@ def _flat(steps: Steps, rows: Array, back: str) -> Array:
         return flat
     back_n, tolerance = steps.parameters[back][rows], steps.parameters["flat_tolerance"][rows]
     keep = np.flatnonzero((back_n > 0) & (back_n <= steps.reach(rows)))
-    if len(keep):
+    for share in (1, 2):  # the other end, then the middle
+        if len(keep):
+            value, _ = steps.back(rows[keep], back_n[keep] // share, starts=False)
+            keep = keep[~(np.abs(steps.value[rows[keep]] - value) >= tolerance[keep])]
+    if len(keep) * int(back_n.max()) > _FEW:
         few = back_n[keep] * np.arange(_SAMPLES, -1, -1)[:, None] // _SAMPLES
         keep = keep[_spread(steps, rows[keep], few) < tolerance[keep]]
     if len(keep):
@@ -64,6 +69,9 @@ def _whole_spread(steps: Steps, rows: Array, back_n: Array) -> Array:
     """The range (k) of the values of each row and `back_n` before it. Readings of one series that follow each other
     share nearly all of these, so they are looked at together.
     """
+    lag = np.arange(int(back_n.max()) + 1)[:, None]
+    if len(rows) * len(lag) <= _FEW:
+        return _spread(steps, rows, np.minimum(lag, back_n))
     found = np.empty(len(rows))
     edge = np.ones(len(rows) + 1, bool)
     series = steps.parameters.rows[rows]
@@ -77,8 +85,7 @@ def _whole_spread(steps: Steps, rows: Array, back_n: Array) -> Array:
         value, _ = steps.back(rows[part][-1:], np.arange(n + many - 1, -1, -1)[:, None], starts=False)
         found[part] = _sliding_range(value[:, 0], n + 1)
     if single.any():
-        lag = np.minimum(np.arange(int(back_n[single].max()) + 1)[:, None], back_n[single])
-        found[single] = _spread(steps, rows[single], lag)
+        found[single] = _spread(steps, rows[single], np.minimum(lag, back_n[single]))
     return found
 
 

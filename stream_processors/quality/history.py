@@ -1,7 +1,16 @@
-"""The last readings of each series in event time, as many as its rules look back: a ring a series, in flat columns.
+"""The last readings of each series in event time, as many as its rules look back: a stretch a series, in flat columns.
 
-20 bytes a reading kept. A reading out of order is put where it belongs, so that what follows is judged as if it had
-come in time; one older than all that is kept changes nothing here.
+    place    base                          end
+             | -  -  -  a  b  c  d  e  f  g |            | the next series' base
+                         `--- size -------'   `- room ---'
+
+What a rule looks back at stands in a row before the reading, in one column with those of all other series: value and
+start of the reading `lag` back are at its place minus `lag`. Where a series has not so many, the places hold NaN and
+`NEVER_MS`. New readings go in at the end; when the room is used up, the last `size` move to the base. Readings that
+the room could never hold go in behind all series, and their last ones come home.
+
+20 bytes a place, and twice as many places as readings kept. A reading out of order is put where it belongs, so that
+what follows is judged as if it had come in time; one older than all that is kept changes nothing here.
 """
 
 from typing import Any
@@ -13,30 +22,28 @@ from stream_processors.quality.columns import NEVER_MS
 
 Array = npt.NDArray[Any]
 
+LEAST_ROOM = 16
+
 
 class History:
-    """Rings of (start, value, rev) by series, small integers."""
+    """Stretches of (start, value, rev) by series, small integers."""
 
     def __init__(self) -> None:
-        self.newest = np.zeros(0, np.int64)  # per series: the start of its newest reading,
-        self.value = np.zeros(0)  # its value,
-        self.before = np.zeros(0, np.int64)  # the start of the one before,
-        self.before_value = np.zeros(0)  # and its value: what most rules want, at hand
-        self._base = np.zeros(0, np.int64)  # per series: where its ring begins in the columns
-        self._size = np.zeros(0, np.int64)  # per series: the ring's length; 0: it has none yet
-        self._count = np.zeros(0, np.int64)  # per series: readings put in since the ring was laid out
-        self._used = 0
-        self._start = np.zeros(0, np.int64)
-        self._value = np.zeros(0)
+        self.newest = np.zeros(0, np.int64)  # per series: the start of its newest reading
+        self.start = np.zeros(0, np.int64)  # columns of all series, by place
+        self.value = np.zeros(0)
         self._rev = np.zeros(0, np.int32)
+        self._base = np.zeros(0, np.int64)  # per series: its first place
+        self._size = np.zeros(0, np.int64)  # per series: readings to keep; 0: it has no places yet
+        self._end = np.zeros(0, np.int64)  # per series: the place of its next reading
+        self._filled = np.zeros(0, np.int64)  # per series: readings kept, at most `size`
+        self._used = 0
 
     def make_room(self, series: Array, keep: Array) -> None:
-        """Rings of at least `keep` (n) readings for `series` (n)."""
+        """Places for at least `keep` (n) readings of `series` (n)."""
         more = int(series.max()) + 1 - len(self._size)
         if more > 0:
-            for name in ("value", "before_value"):
-                setattr(self, name, np.concatenate((getattr(self, name), np.full(more, np.nan))))
-            for name, empty in (("newest", NEVER_MS), ("before", NEVER_MS), ("_base", 0), ("_size", 0), ("_count", 0)):
+            for name, empty in (("newest", NEVER_MS), ("_base", 0), ("_size", 0), ("_end", 0), ("_filled", 0)):
                 setattr(self, name, np.concatenate((getattr(self, name), np.full(more, empty, np.int64))))
         short = self._size[series] < keep
         if short.any():
@@ -44,68 +51,42 @@ class History:
                 self._lay_out(one, wanted, self.rows(one))
 
     def rows(self, series: int) -> tuple[Array, Array, Array]:
-        """(start, value, rev) kept of one series, oldest first."""
-        size, count = int(self._size[series]), int(self._count[series])
-        filled = min(size, count)
-        at = self._base[series] + np.arange(count - filled, count) % max(size, 1)
-        return self._start[at], self._value[at], self._rev[at]
-
-    def places(self, series: Array, lag: Array) -> tuple[Array, Array]:
-        """(place, there) (..., n) of the readings `lag` (..., n) before the next one of `series` (n), 1 the newest:
-        where they are in the columns, and whether there are so many; for `values` and `starts`.
-        """
-        size, count = self._size[series], self._count[series]
-        there = lag <= np.minimum(size, count)
-        place = count % np.maximum(size, 1) - lag
-        place += np.where(place < 0, size, 0)
-        place += self._base[series]
-        return (place, there) if there.all() else (np.where(there, place, 0), there)
-
-    def values(self, place: Array, there: Array) -> Array:
-        """The values at places, NaN where nothing is."""
-        return _filled(self._value[place], there, np.nan)
-
-    def starts(self, place: Array, there: Array) -> Array:
-        """The starts at places, `NEVER_MS` where nothing is."""
-        return _filled(self._start[place], there, NEVER_MS)
+        """(start, value, rev) kept of one series, oldest first: views, good until the next reading goes in."""
+        end = int(self._end[series])
+        kept = slice(end - int(self._filled[series]), end)
+        return self.start[kept], self.value[kept], self._rev[kept]
 
     def kept(self, series: Array) -> Array:
         """How many readings are kept (n) of `series` (n)."""
-        return np.minimum(self._size[series], self._count[series])
+        return np.asarray(self._filled[series])
 
-    def append_one_each(self, series: Array, start: Array, value: Array, rev: Array) -> None:
-        """Put readings in that are newer than all of their series; one of each series."""
-        count = self._count[series]
-        at = self._base[series] + count % self._size[series]
-        self._start[at], self._value[at], self._rev[at] = start, value, rev
-        self._count[series] = count + 1
-        self.before[series], self.before_value[series] = self.newest[series], self.value[series]
-        self.newest[series], self.value[series] = start, value
+    def put(self, series: Array, number: Array, last: Array, start: Array, value: Array, rev: Array) -> Array:
+        """Put readings (n) in that are newer than all of their series, sorted by series and start; their places.
 
-    def append(self, series: Array, number: Array, total: Array, start: Array, value: Array, rev: Array) -> None:
-        """Put readings in that are newer than all of their series; sorted by series and start.
-
-        `number` (n): which reading of its series it is in this batch, from 0; `total` (n): of how many.
+        `number` (n): which reading of its series it is in this batch, from 0; `last`: the rows that are their series'
+        last ones. What is kept before a reading stands before its place, until the next readings go in.
         """
-        size = self._size[series]
-        fits = number >= total - size
-        at = (self._base[series] + (self._count[series] + number) % size)[fits]
-        self._start[at], self._value[at], self._rev[at] = start[fits], value[fits], rev[fits]
-        last = np.flatnonzero(number == total - 1)
-        of = series[last]
-        self._count[of] += total[last]
-        alone = total[last] == 1
-        self.before[of] = np.where(alone, self.newest[of], start[last - 1])
-        self.before_value[of] = np.where(alone, self.value[of], value[last - 1])
-        self.newest[of], self.value[of] = start[last], value[last]
+        of, many = series[last], number[last] + 1
+        away: list[int] = []
+        size = self._size[of]
+        full = self._end[of] + many > self._base[of] + size + _room(size)
+        if full.any():
+            away = self._make_way(of[full], many[full])
+        place: Array = self._end[series] + number
+        self.start[place], self.value[place], self._rev[place] = start, value, rev
+        self._end[of] += many
+        self._filled[of] = np.minimum(self._filled[of] + many, size)
+        self.newest[of] = start[last]
+        for one in away:
+            self._move(one, int(self._base[one]))
+        return place
 
     def insert(self, series: int, start: Array, value: Array, rev: Array) -> bool:
         """Put readings of one series where they belong; of several revs the highest stays. Whether anything changed."""
         size = int(self._size[series])
         known_start, known_value, known_rev = self.rows(series)
-        if len(known_start) == size:  # the ring is full: what is older than all of it would fall out at once
-            newer = start > known_start[0]
-            newer |= start == known_start[0]
+        if len(known_start) == size:  # all places are taken: what is older than all of it would fall out at once
+            newer = start >= known_start[0]
             start, value, rev = start[newer], value[newer], rev[newer]
         if not len(start):
             return False
@@ -114,19 +95,17 @@ class History:
         order = np.lexsort((-np.arange(len(starts)), revs, starts))  # of equal revs, the first one that came stays
         last = np.append(starts[order][1:] != starts[order][:-1], True)
         chosen = order[last][-size:]
-        kept = starts[chosen], values[chosen], revs[chosen]
         if len(chosen) == len(known_start) and bool((chosen == np.arange(len(chosen))).all()):
             return False
-        self._lay_out(series, size, kept)
+        self._lay_out(series, size, (starts[chosen], values[chosen], revs[chosen]))
         return True
 
     def everything(self) -> dict[str, Array]:
         """All that is kept: `size` and `filled` by series, then `start`, `value`, `rev` of them, oldest first."""
-        filled = np.minimum(self._size, self._count)
-        series = np.repeat(np.arange(len(filled)), filled)
-        number = np.arange(len(series)) - np.repeat(np.cumsum(filled) - filled, filled)
-        at = self._base[series] + (self._count[series] - filled[series] + number) % np.maximum(self._size[series], 1)
-        rows = {"start": self._start[at], "value": self._value[at], "rev": self._rev[at]}
+        filled = self._filled
+        number = np.arange(int(filled.sum())) - np.repeat(np.cumsum(filled) - filled, filled)
+        place = np.repeat(self._end - filled, filled) + number
+        rows: dict[str, Array] = {"start": self.start[place], "value": self.value[place], "rev": self._rev[place]}
         return {"size": self._size, "filled": filled, **rows}
 
     def take_up(self, series: Array, kept: dict[str, Array]) -> None:
@@ -135,32 +114,56 @@ class History:
         if not len(series):
             return
         self.make_room(series, kept["size"])
-        number = np.arange(int(filled.sum())) - np.repeat(np.cumsum(filled) - filled, filled)
-        self.append(
-            np.repeat(series, filled), number, np.repeat(filled, filled), kept["start"], kept["value"], kept["rev"]
-        )
+        some = np.flatnonzero(filled)
+        end = np.cumsum(filled)
+        number = np.arange(int(filled.sum())) - np.repeat(end - filled, filled)
+        self.put(np.repeat(series, filled), number, end[some] - 1, kept["start"], kept["value"], kept["rev"])
+
+    def _make_way(self, series: Array, many: Array) -> list[int]:
+        """Move what is kept of `series` (k) to where `many` (k) more fit behind it; those that are not at home now."""
+        away: list[int] = []
+        free = self._used
+        for one, more in zip(series.tolist(), many.tolist(), strict=True):
+            size = int(self._size[one])
+            if more <= _room(size):
+                self._move(one, int(self._base[one]))
+                continue
+            self._have(free + size + more)
+            self._move(one, free)
+            free += size + more
+            away.append(one)
+        return away
+
+    def _move(self, series: int, to: int) -> None:
+        """Put the last `size` places of a series at `to`; its next reading comes behind them."""
+        size, end = int(self._size[series]), int(self._end[series])
+        for column in (self.start, self.value, self._rev):
+            column[to : to + size] = column[end - size : end]
+        self._end[series] = to + size
 
     def _lay_out(self, series: int, size: int, rows: tuple[Array, Array, Array]) -> None:
-        """A ring of `size` with these rows, oldest first; in place where it has that size already."""
+        """These rows, oldest first, before the end of `size` places; where they were, if the size is the same."""
         if self._size[series] != size:
-            if self._used + size > len(self._start):
-                grown = max(2 * len(self._start), self._used + size, 1024)
-                for name in ("_start", "_value", "_rev"):
-                    column = getattr(self, name)
-                    setattr(self, name, np.concatenate((column, np.zeros(grown - len(column), column.dtype))))
+            places = size + int(_room(size))
+            self._have(self._used + places)
             self._base[series], self._size[series] = self._used, size
-            self._used += size
-        count = len(rows[0])
-        at = self._base[series] + np.arange(count)
-        self._start[at], self._value[at], self._rev[at] = rows
-        self._count[series] = count
-        for back, (of_start, of_value) in enumerate(((self.newest, self.value), (self.before, self.before_value)), 1):
-            there = count >= back
-            of_start[series] = rows[0][-back] if there else NEVER_MS
-            of_value[series] = rows[1][-back] if there else np.nan
+            self._used += places
+        base, count = int(self._base[series]), len(rows[0])
+        end = base + size
+        self.start[base : end - count], self.value[base : end - count] = NEVER_MS, np.nan
+        self.start[end - count : end], self.value[end - count : end], self._rev[end - count : end] = rows
+        self._end[series], self._filled[series] = end, count
+        self.newest[series] = rows[0][-1] if count else NEVER_MS
+
+    def _have(self, places: int) -> None:
+        if places <= len(self.start):
+            return
+        grown = max(2 * len(self.start), places, 1024)
+        for name in ("start", "value", "_rev"):
+            column = getattr(self, name)
+            setattr(self, name, np.concatenate((column, np.zeros(grown - len(column), column.dtype))))
 
 
-def _filled(column: Array, there: Array, empty: float) -> Array:
-    if not there.all():
-        column[~there] = empty
-    return column
+def _room(size: Any) -> Any:
+    """Places for new readings behind `size` that are kept."""
+    return np.maximum(size, LEAST_ROOM)

@@ -21,17 +21,17 @@ PARAMETERS = np.dtype(
         ("climate", "i4"),  # row in the table of climates; 0: none
         ("ahead_ms", "i8"), ("behind_ms", "i8"),
         ("west", "f8"), ("south", "f8"), ("east", "f8"), ("north", "f8"),
-        ("spike_suspect", "f8"), ("spike_fail", "f8"), ("spike_by_step", "?"),
-        ("rate_suspect", "f8"), ("rate_fail", "f8"),
+        ("spike_least", "f8"), ("spike_suspect", "f8"), ("spike_fail", "f8"), ("spike_by_step", "?"),
+        ("rate_least", "f8"), ("rate_suspect", "f8"), ("rate_fail", "f8"),
         ("flat_tolerance", "f8"), ("flat_suspect_n", "i4"), ("flat_fail_n", "i4"),  # readings back; 0: not set
         ("attenuated_ms", "i8"), ("attenuated_n", "i4"), ("attenuated_min_obs", "i4"),
         ("attenuated_suspect", "f8"), ("attenuated_fail", "f8"),
         ("attenuated_squares", "f8"),  # a sum of squares above this is above both limits, also rounded
-        ("gap_suspect_ms", "i8"), ("gap_fail_ms", "i8"),
+        ("gap_least_ms", "i8"), ("gap_suspect_ms", "i8"), ("gap_fail_ms", "i8"),
         ("keep", "i4"),  # readings to remember of the series
     ]
 )  # fmt: skip
-"""A limit that is not set is one that nothing passes: infinite, or `NO_LIMIT_MS`."""
+"""A limit that is not set is one that nothing passes: infinite, or `NO_LIMIT_MS`; `least` is the lower one of both."""
 
 _NAMES = PARAMETERS.names or ()
 _ALWAYS = frozenset({"not_a_number", "sentinel", "gross_range", "position"})  # these need no parameter, or look fast
@@ -70,6 +70,8 @@ def parameters(
         _ms(seconds if seconds and seconds > span_s else None)  # a sensor that sends as seldom has no gaps
         for seconds in ((gap.suspect_s, gap.fail_s) if gap else (None, None))
     )
+    for rule, unit in (("spike", ""), ("rate", ""), ("gap", "_ms")):
+        row[f"{rule}_least{unit}"] = np.minimum(row[f"{rule}_suspect{unit}"], row[f"{rule}_fail{unit}"])
     row["attenuated_suspect"] = row["attenuated_fail"] = -np.inf
     row["attenuated_squares"] = np.inf
     keep = LEAST_KEPT
@@ -135,11 +137,11 @@ def rules_used(rows: Array) -> frozenset[str]:
     used = {
         "climatology": rows["climate"] > 0,
         "clock": np.minimum(rows["ahead_ms"], rows["behind_ms"]) < NO_LIMIT_MS,
-        "spike": np.isfinite(np.minimum(rows["spike_suspect"], rows["spike_fail"])),
-        "rate_of_change": np.isfinite(np.minimum(rows["rate_suspect"], rows["rate_fail"])),
+        "spike": np.isfinite(rows["spike_least"]),
+        "rate_of_change": np.isfinite(rows["rate_least"]),
         "flat_line": (rows["flat_suspect_n"] > 0) | (rows["flat_fail_n"] > 0),
         "attenuated": rows["attenuated_n"] > 0,
-        "time_gap": np.minimum(rows["gap_suspect_ms"], rows["gap_fail_ms"]) < NO_LIMIT_MS,
+        "time_gap": rows["gap_least_ms"] < NO_LIMIT_MS,
     }
     return frozenset(name for name, mask in used.items() if mask.any()) | _ALWAYS
 

@@ -7,16 +7,15 @@ of a series, and one after a reading without a value, pass.
 import numpy as np
 
 from schemas.flags import Test
-from stream_processors.quality.columns import NEVER_MS, Steps, Verdict
+from stream_processors.quality.columns import Steps, Verdict
 
 
 def judge(steps: Steps) -> Verdict:
     """The readings that changed too fast."""
     p = steps.parameters
-    limit = np.minimum(p["rate_suspect"], p["rate_fail"])
+    limit = p["rate_least"]
     judged = np.isfinite(limit) & np.isfinite(steps.value) if steps.judging else None
-    known = steps.previous_start != NEVER_MS
-    seconds = np.where(known, steps.start - steps.previous_start, 1000) / 1000
+    seconds = (steps.start - steps.previous_start) / 1000  # of the first reading: many, of a change that is NaN
     rate = np.abs((steps.value - steps.previous) / seconds)
     if not (rate > limit).any():
         return Verdict({}, judged)

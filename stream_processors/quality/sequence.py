@@ -109,15 +109,12 @@ class Sequence:
         tests[order] |= own.tests
         evaluated[order] |= own.evaluated
         amended = self._amend(order, ordered, previous)
-        newest = order if ordered.alone else order[ordered.number == ordered.total - 1]
+        newest = order[ordered.last]
         self._remember(batch, newest, tests[newest], evaluated[newest])
-        if ordered.alone:
-            history.append_one_each(ordered.series, ordered.start, ordered.value, batch.rev[order])
-            return Judged(tests, evaluated), amended
-        inside = np.flatnonzero(ordered.number > 0)
-        tests[order[inside - 1]] |= previous.tests[inside]
-        evaluated[order[inside - 1]] |= previous.evaluated[inside]
-        history.append(ordered.series, ordered.number, ordered.total, ordered.start, ordered.value, batch.rev[order])
+        if not ordered.alone:
+            inside = np.flatnonzero(ordered.number)
+            tests[order[inside - 1]] |= previous.tests[inside]
+            evaluated[order[inside - 1]] |= previous.evaluated[inside]
         return Judged(tests, evaluated), amended
 
     def snapshot(self) -> dict[str, Array]:
@@ -143,10 +140,11 @@ class Sequence:
         changed = (now.tests != known["tests"]) | (now.evaluated != known["evaluated"])
         if not changed.any():
             return None
-        known, series, by = known[changed], series[changed], order[first[changed]]
+        known, series, row = known[changed], series[changed], first[changed]
         columns = {name: known[name] for name in ("value", "rev", "period_s", "origin", "received")}
         judged = Judged(now.tests[changed], now.evaluated[changed])
-        return Amended(by=by, series=series, start=self._history.newest[series], judged=judged, **columns)
+        start = self._history.start[ordered.place[row] - 1]
+        return Amended(by=order[row], series=series, start=start, judged=judged, **columns)
 
     def _remember(self, batch: Batch, rows: Array, tests: Array, evaluated: Array) -> None:
         """These are the newest of their series now."""
@@ -168,81 +166,65 @@ class Sequence:
                     at = np.array([row])
                     self._remember(batch, at, batch.judged.tests[at], batch.judged.evaluated[at])
             start, value, _ = history.rows(series)
-            alone = _one_stretch(np.zeros(len(start), np.int64), start, value)
-            again, _ = alone.judge(batch.parameters.take(np.repeat(rows[:1], len(start))))
+            parameters = batch.parameters.take(np.repeat(rows[:1], len(start)))
+            again, _ = _one_stretch(np.zeros(len(start), np.int64), start, value, parameters).judge(parameters)
             known = self._newest[series]
             known["tests"] = (known["tests"] & _EACH_TESTS) | again.tests[-1]
             known["evaluated"] = known["each"] | again.evaluated[-1]
 
 
 class _Ordered:
-    """n readings sorted by series and start, newer than what `history` has of their series.
+    """n readings sorted by series and start, newer than what `history` had of their series; now they are in it.
 
     `alone`: each is the only one of its series, and the order is the given one; else `order` says which of the given
     ones these are: sorted, and of several revs of one reading the highest only. `number` (n): which reading of its
-    series it is here, from 0; `total` (n): of how many.
+    series it is here, from 0; `last`: the rows that are their series' last ones; `place` (n): where it is in `history`.
     """
 
-    def __init__(self, history: History, series: Array, start: Array, value: Array, rev: Array | None) -> None:
+    def __init__(self, history: History, series: Array, start: Array, value: Array, rev: Array) -> None:
         self._history = history
         n = len(series)
         self.alone = n == 1 or _are_distinct(series, len(history.newest))
         self.order: Array | None = None
-        if not self.alone and rev is not None:
+        if self.alone:
+            self.number, self.last = np.zeros(n, np.int64), np.arange(n)
+        else:
             self.order = _sorted(series, start, rev)
-            series, start, value = series[self.order], start[self.order], value[self.order]
-            n = len(series)
+            series, start, value, rev = (column[self.order] for column in (series, start, value, rev))
+            edge = np.flatnonzero(series[1:] != series[:-1])
+            self.last = np.append(edge, len(series) - 1)
+            begin = np.append(0, edge + 1)
+            self.number = np.arange(len(series)) - np.repeat(begin, self.last - begin + 1)
         self.series, self.start, self.value = series, start, value
-        self.number, self.total = np.zeros(n, np.int64), np.ones(n, np.int64)
-        if not self.alone:
-            first = np.ones(n, bool)
-            first[1:] = series[1:] != series[:-1]
-            begin = np.flatnonzero(first)
-            length = np.diff(np.append(begin, n))
-            self.number = np.arange(n) - np.repeat(begin, length)
-            self.total = np.repeat(length, length)
+        self._before = history.kept(series)
+        self.place = history.put(series, self.number, self.last, start, value, rev)
 
     def judge(self, parameters: Chosen) -> tuple[Judged, Judged]:
         """What the rules of order say of each, and of the one before each."""
-        history, series = self._history, self.series
-        previous, before = history.value[series], history.before_value[series]
-        previous_start, before_start = history.newest[series], history.before[series]
-        if not self.alone:
-            one, two = np.flatnonzero(self.number > 0), np.flatnonzero(self.number > 1)
-            before[one], before_start[one] = previous[one], previous_start[one]  # right of the second one here
-            previous[one], previous_start[one] = self.value[one - 1], self.start[one - 1]
-            before[two], before_start[two] = self.value[two - 2], self.start[two - 2]
-        judging = not parameters["evaluated"].all()
+        history, one, two = self._history, self.place - 1, self.place - 2
         return judge_steps(
             Steps(
-                self.value,
-                self.start,
-                parameters,
-                previous,
-                previous_start,
-                before,
-                before_start,
-                self.reach,
-                self.back,
-                judging,
+                value=self.value,
+                start=self.start,
+                parameters=parameters,
+                previous=history.value[one],
+                previous_start=history.start[one],
+                before=history.value[two],
+                before_start=history.start[two],
+                reach=self.reach,
+                back=self.back,
+                judging=not parameters["evaluated"].all(),
             )
         )
 
     def reach(self, rows: Array) -> Array:
         """How many readings (k) there are before each of `rows` (k)."""
-        return np.asarray(self.number[rows] + self._history.kept(self.series[rows]))
+        return np.asarray(self.number[rows] + self._before[rows])
 
     def back(self, rows: Array, lag: Array, *, starts: bool) -> tuple[Array, Array | None]:
         """(value, start) of the readings `lag` before `rows`; see `Steps`."""
-        number = self.number[rows]
-        inside = lag <= number
-        here = np.where(inside, rows - lag, 0)
-        value, start = self.value[here], self.start[here] if starts else None
-        if inside.all():
-            return value, start
-        place = self._history.places(self.series[rows], np.maximum(lag - number, 1))
-        value = np.where(inside, value, self._history.values(*place))
-        return value, start if start is None else np.where(inside, start, self._history.starts(*place))
+        place = self.place[rows] - lag
+        return self._history.value[place], self._history.start[place] if starts else None
 
 
 def _are_distinct(series: Array, known: int) -> bool:
@@ -256,20 +238,20 @@ def _sorted(series: Array, start: Array, rev: Array) -> Array:
     """The rows by series and start; of several revs of one reading, the highest."""
     key = ordering.keys(series, start)
     order = ordering.order(series, key)
-    twins = key[order][1:] == key[order][:-1]
-    if not twins.any():
+    in_order = key[order]
+    if not (in_order[1:] == in_order[:-1]).any():
         return order
     order = np.lexsort((rev, key))
     return np.asarray(order[np.append(key[order][1:] != key[order][:-1], True)])
 
 
-def _one_stretch(series: Array, start: Array, value: Array) -> _Ordered:
-    """Sorted readings of series (0, 1, ...) that have nothing before them."""
+def _one_stretch(series: Array, start: Array, value: Array, parameters: Chosen) -> _Ordered:
+    """Sorted readings, each once, of series (0, 1, ...) that have nothing before them."""
     history = History()
     if len(series):
-        distinct = np.unique(series)
-        history.make_room(distinct, np.ones(len(distinct), np.int64))
-    return _Ordered(history, series, start, value, None)
+        distinct, first = np.unique(series, return_index=True)
+        history.make_room(distinct, parameters["keep"][first])
+    return _Ordered(history, series, start, value, np.ones(len(series), np.int32))
 
 
 def judge_again(series: Array, start: Array, value: Array, tests: Array, parameters: Chosen, climates: Array) -> Judged:
@@ -278,7 +260,7 @@ def judge_again(series: Array, start: Array, value: Array, tests: Array, paramet
     The rules of `EACH` are not asked again, for they saw what the source sent. The first `keep` readings of a stretch
     lack what is before them and its last one lacks the next: the caller loads so many more and leaves them out.
     """
-    ordered = _one_stretch(series, start, value)
+    ordered = _one_stretch(series, start, value, parameters)
     own, previous = ordered.judge(parameters)
     inside = np.flatnonzero(ordered.number > 0)
     own.tests[inside - 1] |= previous.tests[inside]

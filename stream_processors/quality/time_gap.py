@@ -4,8 +4,6 @@ As ioos_qc's `time_gap_test`, which flags the reading after the gap. There the f
 second one; here it has none, for it has no gap.
 """
 
-import numpy as np
-
 from schemas.flags import Test
 from stream_processors.quality.columns import NEVER_MS, Steps, Verdict
 from stream_processors.quality.parameters import NO_LIMIT_MS
@@ -14,7 +12,7 @@ from stream_processors.quality.parameters import NO_LIMIT_MS
 def judge(steps: Steps) -> Verdict:
     """The readings after a gap."""
     p = steps.parameters
-    limit_ms = np.minimum(p["gap_suspect_ms"], p["gap_fail_ms"])
+    limit_ms = p["gap_least_ms"]
     known = steps.previous_start != NEVER_MS
     gap_ms = steps.start - steps.previous_start
     judged = (limit_ms < NO_LIMIT_MS) & known if steps.judging else None

@@ -195,12 +195,19 @@ def test_a_spike_is_amended_when_the_next_reading_comes() -> None:
     assert (first.flag()[2], amended.judged.flag()[0]) == (3, 4)  # rate of change, then the spike
 
 
-def test_a_ring_keeps_the_newest_in_event_time() -> None:
+def put(history: History, *minutes: int) -> list[int]:
+    """Readings of series 0, whose values are their minutes; their places."""
+    number, minute = np.arange(len(minutes)), np.array(minutes)
+    one = np.ones(len(minutes), np.int32)
+    last = np.array([len(minutes) - 1])
+    return [int(place) for place in history.put(one * 0, number, last, minute, minute.astype(float), one)]
+
+
+def test_a_history_keeps_the_newest_in_event_time() -> None:
     history = History()
     history.make_room(np.array([0]), np.array([3]))
-    one = np.array([0])
     for minute in (1, 2, 4, 5):
-        history.append(one, one, one + 1, np.array([minute]), np.array([float(minute)]), np.array([1]))
+        put(history, minute)
     assert history.rows(0)[0].tolist() == [2, 4, 5]
     assert history.insert(0, np.array([3, 1]), np.array([3.0, 1.0]), np.array([1, 1]))
     assert history.rows(0)[0].tolist() == [3, 4, 5]
@@ -209,6 +216,22 @@ def test_a_ring_keeps_the_newest_in_event_time() -> None:
     assert not history.insert(0, np.array([4]), np.array([7.0]), np.array([2])), "of equal revs the first stays"
     history.make_room(np.array([0]), np.array([5]))
     assert history.rows(0)[1].tolist() == [3.0, 40.0, 5.0]
+
+
+def test_what_was_before_a_reading_stands_before_its_place_however_many_come_at_once() -> None:
+    """keep 3, so room for 16: some fit at the end, some only after a move, 40 at once never do."""
+    history, minute = History(), 0
+    history.make_room(np.array([1, 0]), np.array([3, 3]))
+    put(history, *range(100, 103))
+    for many in (1, 9, 4, 16, 40, 2, 17, 1, 40, 40, 15, 15):
+        minutes = range(200 + minute, 200 + minute + many)
+        for place, now in zip(put(history, *minutes), minutes, strict=True):
+            before = [100, 101, 102, *range(200, now)][-3:]
+            assert history.value[place - 3 : place + 1].tolist() == [*before, now]
+            assert history.start[place - 3 : place + 1].tolist() == [*before, now]
+        minute += many
+        assert history.rows(0)[1].tolist() == [100.0, 101, 102, *range(200, 200 + minute)][-3:]
+        assert history.rows(1)[0].tolist() == [], "the other series' places are left alone"
 
 
 def test_a_series_by_itself_has_no_verdict_of_order() -> None:
