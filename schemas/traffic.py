@@ -47,10 +47,13 @@ def section_speed(speed: Array, volume: Array, length_km: Array) -> tuple[Array,
     has_volume = (np.where(counted, volume, 0.0) * length_km).sum(axis=1) > 0
     used = np.where(has_volume[:, None], counted, known)
     vehicles = np.where(used, np.where(has_volume[:, None], volume, 1.0), 0.0)
-    distance = (vehicles * length_km).sum(axis=1)
-    time = (vehicles * length_km / np.where(used, speed, 1.0)).sum(axis=1)
+    hours_each = length_km / np.where(used, speed, 1.0)
+    distance, time = (vehicles * length_km).sum(axis=1), (vehicles * hours_each).sum(axis=1)
+    # By shares of the busiest part: of next to no vehicles the sums of distance or time may come to nothing.
+    busiest = vehicles.max(axis=1, initial=0.0, keepdims=True)
+    share = vehicles / np.where(busiest > 0, busiest, 1.0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.where(time > 0, distance / time, np.nan)
+        mean = np.where(busiest[:, 0] > 0, (share * length_km).sum(axis=1) / (share * hours_each).sum(axis=1), np.nan)
     return mean, np.where(has_volume, distance, np.nan), np.where(has_volume, time, np.nan)
 
 

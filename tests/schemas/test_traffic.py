@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from schemas import traffic
@@ -80,3 +80,16 @@ def test_congestion_does_not_flicker() -> None:
     share = np.array([0.96, 0.90, 0.84, 0.90, 0.94, 0.95, 0.90, NAN, 0.90])
     assert traffic.congested(share) == [False, False, True, True, True, False, False, None, None]
     assert traffic.congested(np.array([0.9]), True) == [True]
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.1, 250), st.floats(0, 1e300)), min_size=1, max_size=4),
+    st.floats(1e-3, 100),
+)
+@example([(80.0, 5e-324)], 1.0)  # the time came to 0, and the speed to NaN
+def test_a_section_is_as_fast_as_its_parts_however_few_or_many_vehicles(
+    parts: list[tuple[float, float]], length_km: float
+) -> None:
+    speed, volume = np.array(parts).T
+    (mean,), _, _ = traffic.section_speed(speed[None], volume[None], np.full(len(parts), length_km))
+    assert speed.min() * (1 - 1e-9) <= mean <= speed.max() * (1 + 1e-9)
