@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import psycopg
 import pytest
 
+from api.times import rfc3339
 from schemas import published
 from schemas.city import read_city
 from schemas.errors import FencedError
@@ -32,7 +34,8 @@ from tests.api.city import app_without_servers, client_of
 from tests.integration.real_week import SAMPLE
 from tests.integration.test_chain import CHAIN, count, hasty_city  # noqa: F401  (a fixture)
 from tests.integration.test_indices import midnight
-from tests.service_stack import unique_settings
+from tests.integration.test_live import listening
+from tests.service_stack import ServiceStack, unique_settings
 
 HOUR_MS, STEP_MS = 3_600_000, 300_000
 DAY_0_MS = 1_794_729_600_000  # 2026-11-15T08:00Z: midnight in Los Angeles
@@ -326,10 +329,28 @@ async def test_a_detectors_day_is_flagged_in_all_its_series(settings: Settings) 
 
 @pytest.mark.timeout(240)
 def test_from_mqtt_to_the_table_with_a_sensors_own_limits(make_stack: Any, hasty_city: Path) -> None:  # noqa: F811
-    """The real processes: places and one sensor's own rule come by MQTT, the odd one's closed hours are amended."""
+    """The real processes: places and one sensor's own rule come by MQTT, the odd one's closed hours are amended, and
+    who listens hears it.
+    """
     stack = make_stack(city_dir=str(hasty_city), repair_quiet_s=1, repair_max_delay_s=3)
-    stack.start(*CHAIN)
-    stack.wait_ready(*CHAIN)
+    stack.start(*CHAIN, "api")
+    stack.wait_ready(*CHAIN, "api")
+    with listening(stack, filter={"sensor": ["odd"]}) as client:
+        _from_mqtt_to_the_table(stack)
+        client.until(lambda: sum(row["rev"] > 1 for row in client.rows()) >= 36)
+        client.assert_no_gap()
+    begin = midnight(3)
+    heard = {row["start"]: (row["value"], row["flag"], row["rev"]) for row in client.rows()}
+    address = f"http://127.0.0.1:{stack.settings.api_port}/v1/traffic/readings"
+    asked = {"sensor": "odd", "from": rfc3339(begin), "to": rfc3339(begin + HOURS * HOUR_MS)}
+    rows = httpx.get(address, params=asked).json()["data"]
+    assert {row["start"]: (row["value"], row["flag"], row["rev"]) for row in rows} == heard
+    assert len({start for start, (_, flag, rev) in heard.items() if flag == Flag.SUSPECT and rev == 2}) == 36
+    before = [row for row in client.rows() if row["rev"] == 1]
+    assert len(before) == len(heard) and {row["flag"] for row in before} == {Flag.GOOD}
+
+
+def _from_mqtt_to_the_table(stack: ServiceStack) -> None:
     own = {"series": {"speed": {"quality": {"suspect": [0, 90]}}}}
     stack.publish_all([
         (stack.mqtt_topic("traffic", sensor) + "/meta",
