@@ -4,9 +4,9 @@ Sources: 40 CFR part 58, appendix G, table 2, as it was after each rule. 64 FR 4
 table; its copy in 74 FR 30469 of 26 June 2009 has the ozone of 2008); 73 FR 16436 (ozone, in force 27 May 2008);
 75 FR 6474 (NO2, 12 April 2010) and 75 FR 35520 (SO2, 23 August 2010); 78 FR 3086 (PM2.5, 18 March 2013; EPA calls it
 the table of 2012); 80 FR 65292 (ozone, 28 December 2015); 89 FR 16202 (PM2.5 and the upper end of all, 6 May 2024),
-with EPA-454/B-24-002, table 6. Read again: the 1999 rule with its date (in force 4 October 1999) and the table of 74 FR
-30469; the dates of 2008 to 2015 are those of the rules named, from memory. Checked against EPA's own daily files:
-tests/schemas/indices/test_us_aqi.py.
+with EPA-454/B-24-002, table 6. The dates of 1999 (in force 4 October 1999), of 2008, of both rules of 2010, of 2013 and
+of 2015 were read in the Federal Register's text or abstract of each rule, and the table of 1999 in 74 FR 30469. Checked
+against EPA's own daily files: tests/schemas/indices/test_us_aqi.py.
 
 Concentrations are whole numbers of `step` in the metric's canonical unit: PM2.5 in tenths of ug/m3, CO in tenths of
 ppm, ozone in ppb (EPA writes ppm with three digits), as EPA truncates them.
