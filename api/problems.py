@@ -20,6 +20,8 @@ from schemas.errors import RequestError
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+MOST_DETAIL = 1_000
+"""Characters of `detail`: what was asked may be longer, and is not given back whole."""
 RETRY_AFTER_S = 5
 
 PROBLEMS: dict[str, tuple[int, str]] = {
@@ -70,7 +72,8 @@ def bad_parameter(name: str, detail: str, remedy: str | None = None) -> RequestE
 
 def render(error: RequestError, headers: Mapping[str, str] | None = None) -> Response:
     """The answer that an error becomes."""
-    problem = Problem(f"/problems/{error.kind}", error.title, error.status, error.detail, error.parameter, error.remedy)
+    detail = error.detail if len(error.detail) <= MOST_DETAIL else f"{error.detail[:MOST_DETAIL]} ..."
+    problem = Problem(f"/problems/{error.kind}", error.title, error.status, detail, error.parameter, error.remedy)
     extra = {"cache-control": "no-store"} | dict(headers or {})
     if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
         extra |= {"retry-after": str(RETRY_AFTER_S)}

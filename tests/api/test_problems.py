@@ -128,6 +128,11 @@ async def test_errors_become_problems(error: Exception, status: int, kind: str) 
     assert str(error) == "d" or str(error) not in got.text
 
 
+def test_what_was_asked_does_not_come_back_whole() -> None:
+    body = bytes(render(bad_parameter("bbox", "x" * 60_000)).body)
+    assert len(body) < 2_000 and json.loads(body)["detail"].endswith("xxx ...")
+
+
 async def test_what_the_framework_finds_wrong_is_400() -> None:
     app = FastAPI()
     problems.install(app)
