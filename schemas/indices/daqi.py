@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from schemas.indices.scale import Category, Scored, banded
+from schemas.indices.scale import Category, Scored, banded, within_reach
 from schemas.units import mass_concentration
 
 Array = npt.NDArray[Any]
@@ -43,5 +43,5 @@ UPPER: dict[str, Array] = {
 
 def score(metric: str, concentration: Array) -> Scored:
     """The index of n means in the metric's canonical unit, averaged over `AVERAGING_H`."""
-    whole = np.floor(np.round(mass_concentration(metric, concentration, CELSIUS), 9) + 0.5)
+    whole = np.floor(np.round(mass_concentration(metric, within_reach(concentration), CELSIUS), 9) + 0.5)
     return banded(whole, UPPER[metric])

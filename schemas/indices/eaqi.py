@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from schemas.indices.scale import Category, Scored, banded
+from schemas.indices.scale import Category, Scored, banded, within_reach
 from schemas.units import mass_concentration
 
 Array = npt.NDArray[Any]
@@ -40,4 +40,4 @@ UPPER: dict[str, Array] = {
 
 def score(metric: str, concentration: Array) -> Scored:
     """The band, 1 (Good) to 6, of n hourly means in the metric's canonical unit."""
-    return banded(mass_concentration(metric, concentration, CELSIUS), UPPER[metric])
+    return banded(mass_concentration(metric, within_reach(concentration), CELSIUS), UPPER[metric])

@@ -11,6 +11,9 @@ Array = npt.NDArray[Any]
 NO_DATA = -1
 """The category where there is no value."""
 
+MOST = 1e12
+"""More than any concentration is, in any unit, and little enough to reckon with in integers."""
+
 
 @dataclass(frozen=True)
 class Category:
@@ -32,6 +35,11 @@ class Scored:
     value: Array
     category: Array
     beyond: Array
+
+
+def within_reach(concentration: Array) -> Array:
+    """Concentrations (n) at most `MOST` from 0; NaN for NaN and infinities."""
+    return np.where(np.isfinite(concentration), np.clip(concentration, -MOST, MOST), np.nan)
 
 
 def banded(concentration: Array, upper: Array) -> Scored:

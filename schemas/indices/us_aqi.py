@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from schemas.indices.scale import NO_DATA, Category, Scored
+from schemas.indices.scale import NO_DATA, Category, Scored, within_reach
 from schemas.indices.us_aqi_tables import Breakpoints, breakpoints
 
 Array = npt.NDArray[Any]
@@ -39,9 +39,9 @@ SO2_DAY_FROM_PPB = 305
 
 def truncate(concentration: Array, step: float) -> Array:
     """Whole `step`s of each concentration (n, finite), towards zero. Sums leave 35.39999999 where 35.4 is meant, so
-    the ninth digit is rounded first; 35.45 stays 35.4.
+    the ninth digit is rounded first; 35.45 stays 35.4. What no air can hold is cut, for integers end.
     """
-    return np.trunc(np.round(concentration / step, 6)).astype(np.int64)
+    return np.trunc(np.round(within_reach(concentration) / step, 6)).astype(np.int64)
 
 
 def score(metric: str, concentration: Array, table: str, hours: int | None = None) -> Scored:
