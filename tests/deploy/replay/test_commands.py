@@ -224,22 +224,36 @@ def row(value: float | None, sensor: str = "a") -> Row:
 class Watching:
     """`cityfeed watch` on a conversation of clients/conversations, as a process."""
 
-    def __init__(self, port: int, name: str, *words: str) -> None:
+    def __init__(self, folder: Path, port: int, name: str, *words: str) -> None:
         self.name, self.port = name, port
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", "from deploy.cli import main; main()", "watch", "--mode", "all",
-             "--url", f"http://127.0.0.1:{port}/{name}/watch", *words],
-            cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {"COLUMNS": "200"},
-        )  # fmt: skip
+        self._said = [folder / f"{name}.{kind}" for kind in ("out", "err")]
+        with self._said[0].open("wb") as out, self._said[1].open("wb") as err:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", "from deploy.cli import main; main()", "watch", "--mode", "all",
+                 "--url", f"http://127.0.0.1:{port}/{name}/watch", *words],
+                cwd=ROOT, stdout=out, stderr=err, env=os.environ | {"COLUMNS": "200"},
+            )  # fmt: skip
 
     def verdict(self) -> str | None:
         return verdict(self.port, self.name, "watch")
 
-    def interrupt(self) -> tuple[str, str]:
-        """Ctrl-C; what it said on standard output and error."""
-        time.sleep(0.3)
+    def said(self) -> tuple[str, str]:
+        """What it has said so far on standard output and error."""
+        return self._said[0].read_text("utf-8"), self._said[1].read_text("utf-8")
+
+    def end(self) -> tuple[str, str]:
+        """What it said, when it has ended."""
+        self.process.wait(60)
+        return self.said()
+
+    def interrupt(self, after_lines: int) -> tuple[str, str]:
+        """Ctrl-C when it has said so many lines; what it said."""
+        deadline = time.monotonic() + 60
+        while self.said()[0].count("\n") < after_lines and self.process.poll() is None:
+            assert time.monotonic() < deadline, self.said()
+            time.sleep(0.02)
         self.process.send_signal(signal.SIGINT)
-        return self.process.communicate(timeout=20)
+        return self.end()
 
 
 @pytest.fixture
@@ -258,9 +272,9 @@ FILTER = ("--dataset", "air-quality", "--metric", "pm25")
 
 def test_watch_tells_what_is_missing_and_keeps_its_place(conversations: int, tmp_path: Path) -> None:
     place = tmp_path / "place"
-    watching = Watching(conversations, "not_recovered", *FILTER, "--json", "--keep", str(place))
+    watching = Watching(tmp_path, conversations, "not_recovered", *FILTER, "--json", "--keep", str(place))
     assert watching.verdict() is None
-    out, err = watching.interrupt()
+    out, err = watching.interrupt(after_lines=3)
     assert [msgspec.json.decode(line)["value"] for line in out.splitlines()] == [1.0, 3.0, 3.1]
     assert "4208" not in out and "slow; again in" in err
     assert "rows are missing here (expired)" in err and "/v1/air-quality/readings?from=" in err
@@ -269,9 +283,11 @@ def test_watch_tells_what_is_missing_and_keeps_its_place(conversations: int, tmp
 
 def test_watch_begins_at_the_place_that_was_kept(conversations: int, tmp_path: Path) -> None:
     (tmp_path / "place").write_text("page-end\n")
-    watching = Watching(conversations, "history_handover", *FILTER, "--lines", "--keep", str(tmp_path / "place"))
+    watching = Watching(
+        tmp_path, conversations, "history_handover", *FILTER, "--lines", "--keep", str(tmp_path / "place")
+    )
     assert watching.verdict() is None
-    out, _ = watching.interrupt()
+    out, _ = watching.interrupt(after_lines=3)
     assert [line.split()[:4] for line in out.splitlines()] == [
         [f"2026-01-01T00:0{minute}:00.000Z", "air-quality/s1", "pm25", f"{minute}.0"] for minute in (1, 2, 3)
     ]
@@ -279,14 +295,16 @@ def test_watch_begins_at_the_place_that_was_kept(conversations: int, tmp_path: P
 
 def test_watch_shows_the_past_to_its_end_or_goes_on_live(conversations: int, tmp_path: Path) -> None:
     times = ("--since", "2026-01-01T00:00:00Z", "--until", "2026-01-02T00:00:00Z")
-    watching = Watching(conversations, "replay_to_its_end", *times, "--lines", "--keep", str(tmp_path / "place"))
-    out, _ = watching.process.communicate(timeout=30)
+    watching = Watching(
+        tmp_path, conversations, "replay_to_its_end", *times, "--lines", "--keep", str(tmp_path / "place")
+    )
+    out, _ = watching.end()
     assert (watching.process.returncode, out.count("air-quality/s1"), watching.verdict()) == (0, 1, None)
     assert not (tmp_path / "place").exists()  # a place in a replay is no place in the feed
     words = ("--metric", "pm25", "--since", "2026-01-01T00:00:00Z", "--speed", "60", "--json")
-    watching = Watching(conversations, "replay_handover", *words, "--keep", str(tmp_path / "place"))
+    watching = Watching(tmp_path, conversations, "replay_handover", *words, "--keep", str(tmp_path / "place"))
     assert watching.verdict() is None
-    out, _ = watching.interrupt()
+    out, _ = watching.interrupt(after_lines=3)
     assert [msgspec.json.decode(line)["value"] for line in out.splitlines()] == [1.0, 2.0, 3.0]
     assert (tmp_path / "place").read_text() == "c512\n"
 
@@ -308,10 +326,10 @@ def test_how_long_ago_is_a_time() -> None:
     ],
 )
 def test_watch_ends_with_one_line_where_trying_again_cannot_help(
-    conversations: int, name: str, words: tuple[str, ...], said: str
+    conversations: int, name: str, words: tuple[str, ...], said: str, tmp_path: Path
 ) -> None:
-    watching = Watching(conversations, name, *words, "--lines")
-    out, err = watching.process.communicate(timeout=20)
+    watching = Watching(tmp_path, conversations, name, *words, "--lines")
+    out, err = watching.end()
     assert (watching.process.returncode, out) == (1, "")
     assert said in err and err.startswith("cityfeed: ") and err.count("\n") == 1
 
