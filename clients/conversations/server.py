@@ -25,7 +25,7 @@ from websockets.typing import Subprotocol
 
 FOLDER = Path(__file__).parent
 SUBPROTOCOL = Subprotocol("cityfeed.v1.json")
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 
 
 class Mistake(Exception):

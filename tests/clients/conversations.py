@@ -19,7 +19,7 @@ def read(name: str) -> dict[str, Any]:
 
 def verdict(port: int, name: str, who: str) -> str | None:
     """What the scripted server has against the client; waits until its script is through."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{name}/{who}/verdict", timeout=30) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{name}/{who}/verdict", timeout=60) as answer:
         found: dict[str, str | None] = json.loads(answer.read())
     return found["problem"]
 
