@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -162,6 +163,15 @@ def test_the_same_mistake_in_geojson(wrong: dict[str, str], says: str) -> None:
     assert says in problems[0]
 
 
+@pytest.fixture
+def usual_limit() -> Iterator[None]:
+    """The csv module has one limit for the whole process, and other libraries lift it."""
+    before = csv.field_size_limit(131_072)
+    yield
+    csv.field_size_limit(before)
+
+
+@pytest.mark.usefixtures("usual_limit")
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
