@@ -73,7 +73,7 @@ class Outbox:
             part = self._parts.get(record.part)
             if part is None:
                 continue
-            if part.missing or self._bytes >= MAX_QUEUED_BYTES:
+            if part.missing or self.is_full:
                 part.missing = True
                 continue
             self._put(part, record)
@@ -94,6 +94,11 @@ class Outbox:
     def sent(self) -> dict[int, int]:
         """The last number of each partition that Kafka has acknowledged, with all before it."""
         return {number: part.sent for number, part in self._parts.items()}
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as much waits in memory as may: what is published now waits in the table."""
+        return self._bytes >= MAX_QUEUED_BYTES
 
     def backlog(self, numbered: Mapping[int, int]) -> int:
         """At most how many rows Kafka does not have yet, by the last number that each partition has given."""

@@ -146,15 +146,18 @@ class WindowsRole:
             await self._answer(store)
 
     def _is_held_up(self) -> bool:
-        """Whether as many published rows wait for Kafka as may."""
-        waiting = self._unpublished()
-        if waiting >= self._settings.outbox_rows and not self._held_up:
+        """Whether as many published rows wait for Kafka as may. Numbers have holes, so they count only where the memory
+        is full, too.
+        """
+        waiting = self._unpublished() if self._outbox.is_full else 0
+        held_up = waiting >= self._settings.outbox_rows
+        if held_up and not self._held_up:
             log.warning(
                 "Kafka takes no published rows: %d wait in the database, and nothing more is stored until it does"
                 " (CITYFEED_OUTBOX_ROWS)", waiting,
             )  # fmt: skip
-        self._held_up = waiting >= self._settings.outbox_rows
-        return self._held_up
+        self._held_up = held_up
+        return held_up
 
     def _unpublished(self) -> int:
         return self._outbox.backlog({part: p.out_seq for part, p in self._owner.positions.items()})

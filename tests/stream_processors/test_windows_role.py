@@ -13,7 +13,7 @@ import pytest
 from schemas import wire
 from schemas.readings import readings
 from schemas.wire import Record
-from stream_processors import windows_role
+from stream_processors import outbox, windows_role
 from stream_processors.windows_role import WindowsRole
 from tests.stream_processors.memory.world import METRICS, SETTINGS, STEP_MS, T0, World
 
@@ -96,10 +96,13 @@ async def test_between_two_attempts_to_reach_the_database_there_is_a_pause() -> 
         await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_what_kafka_does_not_take_is_bounded_in_the_table(caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_kafka_does_not_take_is_bounded_in_the_table(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Kafka gives readings and takes no rows: `windows` stores no more when so many wait, and says so; the log keeps
     what comes. When Kafka takes rows again, everything is stored and published.
     """
+    monkeypatch.setattr(outbox, "MAX_QUEUED_BYTES", 3_000)
     async with role(outbox_rows=20) as (windows, world):
         world.kafka.refusals = 1_000_000
         publishing = asyncio.ensure_future(windows._outbox.run())
