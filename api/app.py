@@ -62,7 +62,7 @@ def make_app(settings: Settings, now_ms: Callable[[], int] = wall_clock_ms) -> F
     hub = Hub(settings, known, latest, cursors)
     app = FastAPI(
         title="cityfeed", version=VERSION, docs_url=None, redoc_url=None, openapi_url="/openapi.json",
-        lifespan=_lifespan,
+        redirect_slashes=False, lifespan=_lifespan,  # a redirect to the Host header's name: problems has a better one
     )  # fmt: skip
     pool, log = make_pool(settings), Log(settings)
     catch_up = CatchUp(hub, pool, log)

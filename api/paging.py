@@ -85,15 +85,16 @@ def begin(
             return replace(_next(cursor.page, asked, query, positions), made_ms=made_ms)
     to_ms = now_ms if asked.to_ms is None else asked.to_ms
     from_ms = max(FIRST_MS, to_ms - default_range_s * 1000) if asked.from_ms is None else asked.from_ms
-    check_range(from_ms, to_ms)
+    check_range(asked, from_ms, to_ms)
     return Start(from_ms, to_ms, None, positions, made_ms)
 
 
-def check_range(from_ms: int, to_ms: int) -> None:
-    """Raises `RequestError` for an empty range."""
+def check_range(asked: Asked, from_ms: int, to_ms: int) -> None:
+    """Raises `RequestError` for an empty range; it names what was given."""
     if from_ms >= to_ms:
+        why = "`from` is not before `to`." if asked.from_ms is not None else "There is no moment before this `to`."
         raise RequestError(
-            400, "bad-range", "The range is empty", "`from` is not before `to`.", "from",
+            400, "bad-range", "The range is empty", why, "to" if asked.from_ms is None else "from",
             "`from` is inclusive, `to` exclusive and by default now: from=2026-01-31T00:00:00Z&to=2026-02-01T00:00:00Z",
         )  # fmt: skip
 

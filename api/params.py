@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from fastapi import Request
+
 from api.places import Bbox, parse_bbox
 from api.problems import bad_parameter
 from api.times import parse_moment
@@ -406,6 +408,11 @@ def read(names: Collection[str], items: Iterable[tuple[str, str]]) -> Asked:
         else:
             (values[parameter.field],) = given
     return Asked(**values)
+
+
+async def takes_none(request: Request) -> None:
+    """Dependency of a route without parameters. Raises `RequestError` 400 for any."""
+    read((), request.query_params.multi_items())
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 import psycopg
@@ -14,6 +15,7 @@ import psycopg_pool
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from schemas.errors import RequestError
 
@@ -29,7 +31,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "bad-parameter": (400, "A parameter's value can't be read; `remedy` shows what can."),
     "repeated-parameter": (400, "A parameter that takes one value was given twice."),
     "contradictory-parameters": (400, "Parameters that can't be meant together; `remedy` says what goes."),
-    "bad-range": (400, "`from` is not before `to`."),
+    "bad-range": (400, "There is nothing between `from` and `to`, or more than one answer may cover."),
     "bad-cursor": (400, "The cursor was not made by this server, or for other parameters."),
     "unknown-key": (401, "The token shown is none of this server's keys; without one everything is open."),
     "key-not-valid": (403, "The key is blocked, or its time is over; without one everything is open."),
@@ -46,6 +48,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "too-many-requests": (429, "More requests than an address or a key may make; `Retry-After` says when to go on."),
     "bad-request": (400, "The request can't be understood."),
     "database-unavailable": (503, "History can't be read at the moment; latest values and the live feed go on."),
+    "archive-unavailable": (503, "The archive's files can't be read at the moment; what is in the database is served."),
     "too-many-exports": (503, "As many exports are written as can be at a time; `Retry-After` says when to ask again."),
     "not-stored-yet": (503, "The live feed's cursor is ahead of what is stored; `Retry-After` says when to ask again."),
     "too-slow": (503, "The query took too long and was stopped; a shorter range or fewer sensors will answer."),
@@ -94,6 +97,8 @@ async def _refused(request: Request, error: Exception) -> Response:
 async def _no_such_thing(request: Request, error: Exception) -> Response:
     """What the framework refuses itself: unknown addresses and methods."""
     assert isinstance(error, HTTPException)
+    if error.status_code == HTTPStatus.NOT_FOUND and (address := _without_slash(request)) is not None:
+        return Response(status_code=307, headers={"location": address})
     kind = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "bad-request")
     detail = {
         404: f"There is nothing at {request.url.path}.",
@@ -105,6 +110,17 @@ async def _no_such_thing(request: Request, error: Exception) -> Response:
     if headers and "GET" in headers.get("Allow", ""):
         headers = {**headers, "Allow": "GET, HEAD, OPTIONS"}  # api/head.py answers the other two
     return render(RequestError(error.status_code, kind, title, detail, remedy=remedy), headers)
+
+
+def _without_slash(request: Request) -> str | None:
+    """The address without the slash at its end, where it is one of ours; relative, for the Host header may lie."""
+    path: str = request.scope["path"].rstrip("/")
+    if path == request.scope["path"] or not path:
+        return None
+    asked = {**request.scope, "path": path}
+    if all(route.matches(asked)[0] is Match.NONE for route in request.app.routes):
+        return None
+    return "/" + quote(path.lstrip("/")) + (f"?{request.url.query}" if request.url.query else "")
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

@@ -16,7 +16,7 @@ from api.exports.ahead import ahead
 from api.exports.rows import Made, Source, pieces
 from api.formats import FORMATS
 from api.openapi import OPERATIONS
-from api.paging import Start
+from api.paging import Start, check_range
 from api.problems import RETRY_AFTER_S, bad_parameter
 from api.queries import exports, pages, series
 from api.queries.exports import Export
@@ -48,11 +48,7 @@ async def begin(here: AppState, dataset: Dataset, items: Sequence[tuple[str, str
     query.kind(shown)
     from_ms = FIRST_MS if query.asked.from_ms is None else query.asked.from_ms
     to_ms = now_ms if query.asked.to_ms is None else query.asked.to_ms
-    if from_ms >= to_ms:
-        raise RequestError(
-            400, "bad-range", "The range is empty", "`from` is not before `to`.", "from",
-            "Without `from` an export begins with the first row, without `to` it ends now.",
-        )  # fmt: skip
+    check_range(query.asked, from_ms, to_ms)
     start = Start(from_ms, to_ms)
     async with here.pool.connection() as connection:
         positions = await series.positions(connection)

@@ -9,9 +9,9 @@ from typing import Any, get_args
 from urllib.parse import urlsplit
 
 import msgspec
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
-from api import state
+from api import params, state
 from api.live import messages
 from api.rows import WindowRow
 from schemas.public_mqtt import PublicValue, public_topic
@@ -56,7 +56,10 @@ _READING = {
 }
 
 
-@router.get(PATH, tags=["live"], summary="AsyncAPI 3 document of the live feed and MQTT", response_model=None)
+@router.get(
+    PATH, dependencies=[Depends(params.takes_none)], tags=["live"],
+    summary="AsyncAPI 3 document of the live feed and MQTT", response_model=None,
+)  # fmt: skip
 async def asyncapi(request: Request) -> Response:
     """Every message of the websocket, and of MQTT in and out, with its JSON Schema."""
     here = state.of(request)

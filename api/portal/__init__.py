@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter, HTTPException, Request, Response
 
+from api.answers import has
 from api.portal.shown import shown_units
 from schemas.city import City
 from schemas.quantities import QUANTITIES
@@ -100,6 +101,6 @@ def _file(request: Request, name: str) -> Response:
 def _answer(request: Request, content: bytes, media_type: str, cache: str) -> Response:
     tag = f'W/"{hashlib.sha256(content).hexdigest()[:16]}"'
     headers = HEADERS | {"Cache-Control": cache, "ETag": tag}
-    if tag in request.headers.get("if-none-match", ""):
+    if has(request.headers.get("if-none-match", ""), tag):
         return Response(status_code=304, headers=headers)
     return Response(content, media_type=media_type, headers=headers)

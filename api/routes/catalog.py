@@ -6,10 +6,11 @@ from importlib import resources
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from api import state
+from api import params, state
+from api.answers import has
 from api.catalog import atom, dcat_ap, dcat_us, package, pages, schema_org
 from api.catalog.entry import Entry, search
 from api.live.messages import rfc3339
@@ -21,8 +22,9 @@ MAX_AGE_S = 60
 
 
 def _as(media_type: str, description: str) -> dict[str, Any]:
-    """What an operation answers, for the OpenAPI document."""
-    return {"responses": {200: {"description": description, "content": {media_type: {}}},
+    """The keyword arguments of a document's route: it takes no parameters, and answers this."""
+    return {"dependencies": [Depends(params.takes_none)],
+            "responses": {200: {"description": description, "content": {media_type: {}}},
                           "default": {"description": "A problem (RFC 9457)."}}}  # fmt: skip
 
 
@@ -173,6 +175,6 @@ async def _document(
 def _answer(request: Request, body: bytes, media_type: str) -> Response:
     tag = f'W/"{hashlib.blake2b(body, digest_size=9).hexdigest()}"'
     headers = {"etag": tag, "cache-control": f"public, max-age={MAX_AGE_S}"}
-    if tag in request.headers.get("if-none-match", ""):
+    if has(request.headers.get("if-none-match", ""), tag):
         return Response(status_code=304, headers=headers)
     return Response(body, media_type=media_type, headers=headers)

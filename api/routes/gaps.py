@@ -37,7 +37,7 @@ async def gaps(request: Request, dataset: str) -> Response:
     key = paging.key_of(here.cursors, asked, KIND, query)
     from_ms = FIRST_MS if asked.from_ms is None else asked.from_ms
     to_ms = now_ms if asked.to_ms is None else asked.to_ms
-    paging.check_range(from_ms, to_ms)
+    paging.check_range(asked, from_ms, to_ms)
     async with here.pool.connection() as connection:
         known = await queries.between(connection, from_ms, to_ms)
     sensors = _sensors_by_part(here, found, asked.sensor)

@@ -101,7 +101,8 @@ def _range(asked: Asked, now_ms: int) -> tuple[int, int]:
     from_ms = max(FIRST_MS, to_ms - RANGE_S * 1000) if asked.from_ms is None else asked.from_ms
     if not 0 < to_ms - from_ms <= MOST_RANGE_S * 1000:
         raise RequestError(
-            400, "bad-range", "The range is empty or too long", "Measures are of at most 7 days in one answer.", "from",
+            400, "bad-range", "The range is empty or too long", "Measures are of at most 7 days in one answer.",
+            "to" if asked.from_ms is None else "from",
             "Ask for the weeks one after the other: from=2026-01-01T00:00:00Z&to=2026-01-08T00:00:00Z",
         )  # fmt: skip
     return from_ms, to_ms

@@ -2,17 +2,17 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from api import state
+from api import params, state
 from api.metrics import LAG_MS
 from api.problems import PROBLEMS, RETRY_AFTER_S
 from api.queries.pool import answers
 from schemas.errors import RequestError
 
-router = APIRouter(tags=["operations"])
+router = APIRouter(tags=["operations"], dependencies=[Depends(params.takes_none)])
 
 _NOT_STORED = {"cache-control": "no-store"}
 

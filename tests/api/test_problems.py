@@ -1,6 +1,7 @@
 """Every refusal is a problem, whoever refuses."""
 
 import json
+import re
 from pathlib import Path
 
 import psycopg
@@ -13,6 +14,12 @@ from api.openapi import EXAMPLE_PROBLEMS
 from api.problems import PROBLEMS, bad_parameter, render
 from schemas.errors import RequestError
 from tests.api.city import app_without_servers, client_of
+
+NO_PARAMETERS = (
+    "/health", "/ready", "/metrics", "/problems/bad-range", "/data.json", "/dcat-us-3.json", "/catalog.jsonld",
+    "/catalog.ttl", "/catalog/changes.atom", "/catalog/traffic/schema.org.jsonld", "/catalog/traffic/croissant.json",
+    "/catalog/traffic/datapackage.json", "/v1/datasets/schedule", "/asyncapi.json", "/v1/archive/traffic",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -50,6 +57,7 @@ def test_a_refusal_is_rendered() -> None:
         ("GET", "/v1/traffic/readings?format=xml", 400, "bad-parameter"),
         ("GET", "/v1/traffic/latest?width=1h", 400, "unknown-parameter"),
         ("GET", "/v1/datasets?limit=1", 400, "unknown-parameter"),
+        *(("GET", f"{path}?x=1", 400, "unknown-parameter") for path in NO_PARAMETERS),
         ("GET", "/v1/trafic/readings", 404, "unknown-dataset"),
         ("GET", "/v1/trafic", 404, "unknown-dataset"),
         ("GET", "/v1/trafic/sensors/x", 404, "unknown-dataset"),
@@ -87,6 +95,44 @@ async def test_an_unknown_dataset_names_the_nearest_and_all(app: FastAPI) -> Non
         problem = (await client.get("/v1/trafic")).json()
     assert "Did you mean 'traffic'" in problem["detail"]
     assert problem["remedy"] == "Datasets: air-quality, traffic"
+
+
+@pytest.mark.parametrize("noun", ["readings", "windows", "export", "index", "gaps"])
+async def test_a_range_that_is_empty_blames_what_was_given(app: FastAPI, noun: str) -> None:
+    dataset = "air-quality" if noun == "index" else "traffic"
+    async with client_of(app) as client:
+        both = await client.get(f"/v1/{dataset}/{noun}?from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z")
+        alone = await client.get(f"/v1/{dataset}/{noun}?to=0001-01-01T00:00:00Z")
+    assert (both.status_code, both.json()["parameter"]) == (400, "from")
+    assert (alone.status_code, alone.json()["type"], alone.json()["parameter"]) == (400, "/problems/bad-range", "to")
+
+
+@pytest.mark.parametrize(
+    ("asked", "location"),
+    [
+        ("/v1/datasets/", "/v1/datasets"),
+        ("/v1/traffic/latest/?format=csv&sensor=a", "/v1/traffic/latest?format=csv&sensor=a"),
+        ("/v1/traffic/sensors/a%0d%0ab//", "/v1/traffic/sensors/a%0D%0Ab"),
+        ("/evil.example/", None),
+        ("//evil.example/", None),
+    ],
+)
+async def test_a_slash_too_many_leads_to_the_address_on_this_server(
+    app: FastAPI, asked: str, location: str | None
+) -> None:
+    async with client_of(app) as client:
+        got = await client.get(f"http://city.example{asked}", headers={"host": "evil.example"})
+    assert got.headers.get("location") == location
+    assert got.status_code == (404 if location is None else 307)
+
+
+def test_every_kind_that_is_raised_is_in_the_table() -> None:
+    named = {
+        kind
+        for file in Path(problems.__file__).parent.rglob("*.py")
+        for kind in re.findall(r"RequestError\(\s*\d{3}, \"([a-z-]+)\"", file.read_text())
+    }
+    assert len(named) > 10 and named <= set(PROBLEMS)
 
 
 async def test_accept_that_leaves_nothing_is_406(app: FastAPI) -> None:
