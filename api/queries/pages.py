@@ -7,7 +7,7 @@ sorted first and their rows merged in, so that it ends when the page is full.
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -145,6 +145,11 @@ _PAIRS = """
           AND chosen.id BETWEEN %(first_id)s AND %(last_id)s
         ORDER BY day.at, chosen.id"""
 
+# The one series of a query over days that are read as one: constants, for which the planner knows the chunks.
+_PAIR = """
+        SELECT %(lowest)s::timestamptz AS at, %(first_id)s::integer AS id, NULL::boolean AS mobile,
+               %(lo)s::timestamptz AS lo, %(hi)s::timestamptz AS hi"""
+
 _SELECT = """
     SELECT {outputs}
     FROM ({pairs}) AS pair
@@ -163,10 +168,14 @@ def select(table: Table, chosen: Filter, outputs: str) -> str:
     return _SELECT.format(outputs=outputs, pairs=_pairs(chosen), branches=table.branches(chosen))
 
 
-def statement(table: Table, chosen: Filter, outputs: Sequence[str], options: str, order: str = _ORDER) -> str:
+def statement(table: Table, chosen: Filter, outputs: Sequence[str], options: str) -> str:
     """COPY of the rows of the days, in order."""
+    return _statement(table, chosen, outputs, options, _pairs(chosen), _ORDER)
+
+
+def _statement(table: Table, chosen: Filter, outputs: Sequence[str], options: str, pairs: str, order: str) -> str:
     return _STATEMENT.format(
-        outputs=", ".join(outputs), pairs=_pairs(chosen), branches=table.branches(chosen), options=options, order=order
+        outputs=", ".join(outputs), pairs=pairs, branches=table.branches(chosen), options=options, order=order
     )
 
 
@@ -187,10 +196,12 @@ async def page(
     past: Past | None = None,
 ) -> Page:  # fmt: skip
     """The next page: at most `limit` rows, of what was stored at the positions `at`; `past` is in the archive."""
-    n_series = await series.count(connection, chosen.dataset, chosen.sensors, chosen.metrics, chosen.indices)
+    n_series, first_id = await series.count(connection, chosen.dataset, chosen.sensors, chosen.metrics, chosen.indices)
     if not n_series or (chosen.gaps and not chosen.series):
         return Page(decode(b"", table), None)
     parameters = parameters_of(chosen, start, at)
+    if n_series == 1:
+        parameters |= {"first_id": first_id, "last_id": first_id}
     parts = [decode(b"", table)]
     wanted, pairs = limit + 1, 0
     async for days in _growing(connection, table, chosen, start, n_series, wanted, past):
@@ -232,7 +243,7 @@ async def of_days(
     connection: Connection, table: Table, chosen: Filter, start: Start, at: Positions, days: Sequence[int]
 ) -> Rows:
     """All rows of these days, as stored at the positions: for what a page's rows are looked up in."""
-    n_series = await series.count(connection, chosen.dataset, chosen.sensors, chosen.metrics, chosen.indices)
+    n_series, _ = await series.count(connection, chosen.dataset, chosen.sensors, chosen.metrics, chosen.indices)
     parts = [decode(b"", table)]
     for some in spans(days, days_per_statement(max(1, n_series))):
         parts.append(await _read(connection, table, chosen, parameters_of(chosen, start, at), some, None))
@@ -298,7 +309,11 @@ async def _read_stretch(
     # One series needs no order of days: they are read as one, in the order of its branch.
     one = n_series == 1
     bounds = bounds_of(days[:1], days[-1] + 1 - days[0]) if one else bounds_of(days)
-    query = statement(replace(table, branches=first), chosen, *binary(table), "" if one else _ORDER)
+    if one:
+        bounds |= {"lo": _begin_of_one(parameters, bounds["lowest"]), "hi": min(bounds["highest"], parameters["to"])}
+    query = _statement(
+        replace(table, branches=first), chosen, *binary(table), _PAIR if one else _pairs(chosen), "" if one else _ORDER
+    )
     rows = decode(await copies.whole(connection, query, parameters | bounds | {"limit": limit, "offset": 0}), table)
     day_of = rows["start"] // DAY_MS
     if len(rows) == limit:
@@ -315,6 +330,16 @@ async def _read_stretch(
         lacking = lacking[len(some) :]
     rows = np.concatenate(parts)
     return rows[np.argsort(rows["start"] // DAY_MS, kind="stable")][:limit]
+
+
+def _begin_of_one(parameters: dict[str, Any], first_day: datetime) -> datetime:
+    """Where the one series is read from, of days from `first_day` on."""
+    first: datetime = max(first_day, parameters["from_"])
+    if first_day == parameters["after_day"] and parameters["first_id"] <= parameters["after_id"]:
+        same = parameters["first_id"] == parameters["after_id"]
+        next_day = first_day + timedelta(days=1)
+        first = max(first, parameters["after"] + timedelta(microseconds=1) if same else next_day)
+    return first
 
 
 async def _nothing_else(connection: Connection, table: Table, chosen: Filter, rows: Rows, days: Sequence[int]) -> bool:

@@ -1,6 +1,7 @@
 """Connections to the database: few, read-only, and replaced when they break."""
 
 import contextlib
+import select
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -45,9 +46,19 @@ def _pool(settings: Settings, name: str, least: int, most: int, timeout_ms: int,
         reconnect_timeout=RECONNECT_S,
         max_waiting=waiting,
         configure=configure,
-        check=psycopg_pool.AsyncConnectionPool.check_connection,
+        check=_check,
         name=name,
     )  # fmt: skip
+
+
+async def _check(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Raise where the server has closed the connection. One that is idle and alive has nothing to say: only where there
+    is something to read the server is asked, for the question costs as much as a small statement.
+    """
+    look = select.poll()
+    look.register(connection.pgconn.socket, select.POLLIN)
+    if look.poll(0):
+        await psycopg_pool.AsyncConnectionPool.check_connection(connection)
 
 
 async def _configure(connection: psycopg.AsyncConnection[Any], settings: Settings, timeout_ms: int) -> None:

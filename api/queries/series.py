@@ -20,7 +20,7 @@ _NAMES = "SELECT id, sensor, metric FROM series WHERE id = ANY(%s)"
 OF_INDICES = "FROM (SELECT id, dataset, sensor, metric FROM index_series WHERE index = ANY(%(indices)s)) AS s"
 """Where the series of indices are, in place of `series s`."""
 _COUNT = """
-    SELECT count(*) FROM series
+    SELECT count(*), coalesce(min(id), 0) FROM series
     WHERE dataset = %(dataset)s
       AND (%(sensors)s::text[] IS NULL OR sensor = ANY(%(sensors)s))
       AND (%(metrics)s::text[] IS NULL OR metric = ANY(%(metrics)s))"""
@@ -67,15 +67,15 @@ async def count(
     sensors: Sequence[str] = (),
     metrics: Sequence[str] = (),
     indices: Sequence[str] = (),
-) -> int:
-    """How many series a filter chooses, of readings or of indices; empty is all."""
+) -> tuple[int, int]:
+    """How many series a filter chooses, of readings or of indices, and the first one's key; empty is all."""
     chosen = {
         "dataset": dataset, "sensors": list(sensors) or None, "metrics": list(metrics) or None,
         "indices": list(indices),
     }  # fmt: skip
     query = _COUNT.replace("FROM series", OF_INDICES) if indices else _COUNT
-    row = await (await connection.execute(query.encode(), chosen)).fetchone()
-    return int(row[0]) if row else 0
+    n, first = await (await connection.execute(query.encode(), chosen)).fetchone() or (0, 0)
+    return n, first
 
 
 async def chosen(

@@ -542,6 +542,17 @@ async def test_without_the_database_latest_goes_on_and_history_comes_back(
         await door.shut()
 
 
+async def test_connections_that_the_server_closed_are_made_anew(app: FastAPI, history: History) -> None:
+    """No request has to find out that its connection is gone: PostgreSQL was started again, and the API was idle."""
+    history.store([Reading("traffic", "a", "speed", DAY_0_MS)])
+    pool = app.state.cityfeed.pool
+    async with pool.connection() as first, pool.connection() as second:
+        closed = [first.info.backend_pid, second.info.backend_pid]
+    history.connection.execute("SELECT pg_terminate_backend(pid, 10000) FROM unnest(%s::integer[]) AS pid", (closed,))
+    for _ in closed:
+        assert len((await get(app, f"/v1/traffic/readings?{ALL_DAYS}")).json()["data"]) == 1
+
+
 async def test_before_the_tables_are_made_history_is_503(servers: Settings, tmp_path: Path) -> None:
     app = app_without_servers(tmp_path, database_url=servers.database_url, database_schema="there_is_none")
     await app.state.cityfeed.pool.open(wait=True)
