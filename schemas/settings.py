@@ -160,7 +160,8 @@ class Settings:
     rate_limit_window_s: int = _setting(60, "The window of the limit.", "s", 1, 86_400)
     archive_url: str = _setting(
         "",
-        "Where closed days are kept as files: a folder, or s3://bucket/path and the like; empty: in the state folder.",
+        "Where closed days are kept as files: a folder, or s3://bucket/path (docs/open-data.md says how); empty: in "
+        "the state folder.",
     )
     archive_after_h: int = _setting(6, "A day is written to the archive so long after its end.", "h", 0)
     archive_every_s: int = _setting(600, "How often the archive looks for closed and changed days.", "s", 1)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ from api.times import DAY_MS
 from schemas import pgbinary
 from schemas.errors import RequestError
 from schemas.readings import Origin
+
+log = logging.getLogger(__name__)
 
 Array = npt.NDArray[Any]
 
@@ -79,10 +82,16 @@ def _next(pieces: Iterator[bytes]) -> bytes | None:
     try:
         return next(pieces, None)
     except (OSError, ValueError) as e:
-        raise RequestError(
-            503, "archive-unavailable", "The archive is not available", f"A day of the archive can't be read: {e}",
-            remedy=f"Ask again in {RETRY_AFTER_S} s; younger history is in the database.",
-        ) from e  # fmt: skip
+        raise unavailable(e) from e
+
+
+def unavailable(error: Exception) -> RequestError:
+    """The refusal where the archive's place can't be read; why goes to the log, for it names what is ours."""
+    log.warning("the archive can't be read: %s: %s", type(error).__name__, error)
+    return RequestError(
+        503, "archive-unavailable", "The archive is not available", "A file of the archive can't be read just now.",
+        remedy=f"Ask again in {RETRY_AFTER_S} s; younger history is in the database.",
+    )  # fmt: skip
 
 
 def read(store: Store, day: MovedDay, chosen: Mapping[int, tuple[str, str]]) -> Iterator[bytes]:

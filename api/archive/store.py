@@ -6,6 +6,7 @@
 <dataset>/2026/11/20.r1.log.parquet   where its rows stand in the log: not served, for days that are here alone
 """
 
+import contextlib
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,15 +73,19 @@ class Store:
     def __init__(self, settings: Settings) -> None:
         self.url = settings.archive_url or str(Path(settings.state_dir).resolve() / "archive")
         try:
-            self._files, self._root = fsspec.core.url_to_fs(self.url)
+            self._files, self._root = _place(self.url)
         except (ImportError, ValueError) as e:
             raise SettingsError(f"CITYFEED_ARCHIVE_URL={self.url}: {e}") from e
+        # A folder that is not there yet is an empty archive, a bucket that is not there is a mistake.
+        self._bucket = self._root.partition("/")[0] if self.url.startswith("s3://") else ""
 
     def index(self, dataset: str) -> Index:
         """The dataset's index; an empty one where there is none."""
         try:
             return msgspec.json.decode(self._files.cat_file(f"{self._root}/{dataset}/index.json"), type=Index)
         except FileNotFoundError:
+            if self._bucket:
+                self._files.info(self._bucket)
             return Index(dataset)
 
     def put_index(self, index: Index) -> None:
@@ -99,7 +104,8 @@ class Store:
             with self._files.open(draft, "wb") as file:
                 yield cast(BinaryIO, file)
         except BaseException:
-            self._files.rm(draft)
+            with contextlib.suppress(OSError):  # the next try writes over it
+                self._files.rm(draft)
             raise
         self._files.mv(draft, whole)
 
@@ -111,6 +117,18 @@ class Store:
     def open(self, path: str) -> Any:
         """A file, to read and seek in."""
         return self._files.open(f"{self._root}/{path}", "rb")
+
+
+def _place(url: str) -> tuple[Any, str]:
+    """The file system of a URL and the path in it. S3 is Arrow's: that is here anyway, and raises `OSError`."""
+    if not url.startswith("s3://"):
+        found: tuple[Any, str] = fsspec.core.url_to_fs(url)
+        return found
+    from fsspec.implementations.arrow import ArrowFSWrapper
+    from pyarrow.fs import FileSystem
+
+    files, root = FileSystem.from_uri(url)
+    return ArrowFSWrapper(files), root
 
 
 def path_of(day: date, revision: int, kind: str) -> str:

@@ -12,7 +12,8 @@ from fastapi import APIRouter, Request, Response
 from starlette.responses import StreamingResponse
 
 from api import params, state
-from api.archive.store import MEDIA_TYPES, SUFFIXES, Day, Index, Store
+from api.archive.past import unavailable
+from api.archive.store import MEDIA_TYPES, SUFFIXES, Day, Index
 from api.head import HEAD
 from api.rows import ArchiveDay, ArchiveFile, ArchiveIndex
 from api.state import AppState
@@ -22,7 +23,7 @@ from schemas.errors import RequestError
 
 router = APIRouter(tags=["archive"])
 
-PIECE_BYTES = 256 * 1024
+PIECE_BYTES = 1 << 20  # of a bucket, each is a request
 _NAME = re.compile(r"(\d\d)(?:\.r([1-9]\d{0,5}))?\.(parquet|csv\.gz)", re.ASCII)
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 _FOREVER, _A_WHILE = "public, max-age=31536000, immutable", "public, max-age=300"
@@ -96,12 +97,19 @@ async def archive_file(request: Request, dataset: str, year: str, month: str, na
     headers["content-length"] = str(last - first + 1)
     if request.scope.get(HEAD):
         return Response(None, status, headers, MEDIA_TYPES[kind])
-    pieces = _pieces(here.archive, f"{dataset}/{file.path}", first, last)
+    try:
+        opened = await asyncio.to_thread(here.archive.open, f"{dataset}/{file.path}")
+    except OSError as e:
+        raise unavailable(e) from e
+    pieces = _pieces(opened, first, last)
     return StreamingResponse(pieces, status, headers, MEDIA_TYPES[kind])
 
 
 async def _index(here: AppState, dataset: str) -> Index:
-    return await asyncio.to_thread(here.archive.index, dataset)
+    try:
+        return await asyncio.to_thread(here.archive.index, dataset)
+    except (OSError, msgspec.DecodeError) as e:
+        raise unavailable(e) from e
 
 
 def _find(index: Index, year: str, month: str, name: str) -> tuple[Day, str, bool]:
@@ -144,8 +152,8 @@ def _range(request: Request, etag: str, size: int) -> tuple[int, int, int]:
     return begin, end, 206
 
 
-def _pieces(store: Store, path: str, first: int, last: int) -> Iterator[bytes]:
-    with store.open(path) as file:
+def _pieces(file: Any, first: int, last: int) -> Iterator[bytes]:
+    with file:
         file.seek(first)
         left = last - first + 1
         while left and (piece := file.read(min(left, PIECE_BYTES))):

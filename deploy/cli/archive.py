@@ -5,6 +5,7 @@ import os
 from datetime import date, timedelta
 from typing import Annotated
 
+import psycopg
 import typer
 
 from api.archive import move
@@ -12,7 +13,7 @@ from api.archive.job import Wanted
 from api.archive.main import once
 from api.archive.store import Store
 from api.queries.pool import connect
-from schemas.errors import SettingsError
+from schemas.errors import CityfeedError, SettingsError
 from schemas.settings import Settings, load
 
 _EPOCH = date(1970, 1, 1)
@@ -29,7 +30,7 @@ def archive(
     """Write the days that are closed and not in the archive yet, and again those that late data changed.
 
     The running stack does the same by itself, every CITYFEED_ARCHIVE_EVERY_S. Files go to CITYFEED_ARCHIVE_URL: a
-    folder, or s3://bucket/path (with s3fs installed) and whatever else fsspec knows. Nothing that is there is changed:
+    folder, or s3://bucket/path (docs/open-data.md) and whatever else fsspec knows. Nothing that is there is changed:
     a changed day gets a new revision.
 
     With CITYFEED_DATABASE_KEEP_DAYS the running stack also takes old days out of the database, when their files are
@@ -48,13 +49,16 @@ def archive(
         except ValueError:
             raise SettingsError(f"--day {day}: it takes a day such as 2026-11-20") from None
         end = first + 1
-    if bring_back:
-        if not day or len(dataset) != 1:
-            raise SettingsError("--bring-back: it takes one --dataset and one --day")
-        rows = asyncio.run(_bring_back(settings, dataset[0], first))
-        print(f"{dataset[0]} {day}: {rows:,} readings are in the database again")
-        return
-    lines = asyncio.run(once(settings, Wanted(tuple(dataset), first, end)))
+    try:
+        if bring_back:
+            if not day or len(dataset) != 1:
+                raise SettingsError("--bring-back: it takes one --dataset and one --day")
+            rows = asyncio.run(_bring_back(settings, dataset[0], first))
+            print(f"{dataset[0]} {day}: {rows:,} readings are in the database again")
+            return
+        lines = asyncio.run(once(settings, Wanted(tuple(dataset), first, end)))
+    except (psycopg.OperationalError, psycopg.errors.UndefinedTable, OSError) as e:
+        raise CityfeedError(f"archive: {str(e).splitlines()[0]}") from e
     print("\n".join(lines) or "nothing is new: every closed day is in the archive as it is stored")
 
 
