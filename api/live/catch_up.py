@@ -174,6 +174,8 @@ class CatchUp:
                     here, there = self.hub.at[catch.topic.name], at[catch.topic.name]
                     known = all(last.get(p, 0) >= max(n, here.get(p, n)) for p, n in there.items())
                     return ("database" if known else reason), [], None
+                if await stored.moved_until(connection, catch.wish) > cursor.made_ms - stored.LATE_MS:
+                    return "expired", [], None
                 until, numbers, _ = await stored.progress(connection)
                 rows: list[StoredRow] | None = []
                 needed = {"readings": until}

@@ -11,7 +11,9 @@ from api.live.log import Log
 from api.live.messages import Error, Replayed, Subscribed
 from api.live.past import Past, Place
 from api.live.protocol import Play
+from api.queries import stored
 from api.queries.pool import Pool
+from api.times import rfc3339
 from schemas.errors import RequestError
 
 
@@ -44,6 +46,8 @@ class Player:
         member.ids[message.id] = ch
 
     async def _to_its_end(self, member: Member, asked: Play, place: Place, ch: int) -> None:
+        if not await self._is_kept(member, asked, place):
+            return
         stream = self._begin(member, asked, place, ch, 0)
         past = Past(self._hub, self._pool, asked.wish, place, asked.to_ms)
         await self._catch_up.tell(past, self._hub.catch(asked.wish, Cursor({})), stream, _speed(asked))
@@ -55,6 +59,8 @@ class Player:
 
     async def _to_the_present(self, member: Member, asked: Play, place: Place, group: Group) -> None:
         hub = self._hub
+        if not await self._is_kept(member, asked, place):
+            return
         stream = self._begin(member, asked, place, group.ch, group.seq - RESERVED)
         past = Past(hub, self._pool, asked.wish, place)
         await self._catch_up.tell(past, hub.catch(asked.wish, Cursor({})), stream, _speed(asked))
@@ -68,6 +74,18 @@ class Player:
             await self._catch_up.through_log(catch, stream, stretches)
         now = message_frame(Replayed(asked.message.id, group.ch, hub.cursor(asked.wish.topic)))
         await self._catch_up.through_ring(catch, stream, group, [now])
+
+    async def _is_kept(self, member: Member, asked: Play, place: Place) -> bool:
+        """Whether what was received since then is in the database; where some has left it, the client is told."""
+        async with self._pool.connection() as connection:
+            moved_ms = await stored.moved_until(connection, asked.wish)
+        if place.moment_ms >= moved_ms:
+            return True
+        member.ids.pop(asked.message.id, None)
+        asked.ended()
+        text = f"readings before {rfc3339(moved_ms)} are in the archive: /v1/{{dataset}}/export has all of them"
+        self._hub.send(member, Error("archived", text, asked.message.id))
+        return False
 
     def _begin(self, member: Member, asked: Play, place: Place, ch: int, seq: int) -> Stream:
         text = self._hub.text_of(place.cursor({}, place.moment_ms))

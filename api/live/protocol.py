@@ -13,6 +13,7 @@
     bad_message             JSON, but not as the message's type has it
     unknown_type            there is no such message
     unknown_topic, bad_filter, bad_tick          see `filters.wish_of`
+    archived                a replay's beginning has left the database; history has it
     bad_range               a replay's `from` or `to` is no time with offset, or `from` is not before `to`
     duplicate_id            the id is in use
     duplicate               this connection has an equal subscription, under the id in the text

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import psycopg
 
 from api.live.filters import Wish
-from api.times import as_datetime
+from api.times import DAY_MS, as_datetime
 
 LATE_MS = 600_000
 """A reading that is stored this much later than others received with it is looked for no longer."""
@@ -78,6 +78,17 @@ class Slice(NamedTuple):
     until: Mapping[int, int]
     low_ms: int
     high_ms: int
+
+
+_MOVED = """
+    SELECT max(day) FROM moved_days
+    WHERE back IS NULL AND (%(datasets)s::text[] IS NULL OR dataset = ANY(%(datasets)s))"""
+
+
+async def moved_until(connection: psycopg.AsyncConnection[Any], wish: Wish) -> int:
+    """The end (epoch ms) of the newest day whose readings are in the archive and no longer here; 0: all are here."""
+    row = await (await connection.execute(_MOVED, {"datasets": sorted(wish.datasets) or None})).fetchone()
+    return 0 if row is None or row[0] is None else (int(row[0]) + 1) * DAY_MS
 
 
 async def one_moment(connection: psycopg.AsyncConnection[Any]) -> None:

@@ -33,6 +33,11 @@ class Resource:
     ref: bool = False
     raw: bool = False
 
+    @property
+    def of_observations(self) -> bool:
+        """Whether the way to it goes by Observations."""
+        return any(step.entity.plural == "Observations" for step in self.steps)
+
 
 def parse(path: str) -> Resource:
     """Read a path below the service's root. Raises `RequestError` (404, or 400 for what can't be asked of it)."""

@@ -26,6 +26,7 @@ from api.sensorthings.beginnings import Beginnings
 from api.sensorthings.kept import Kept
 from api.sensorthings.paths import Resource, no_such
 from api.sensorthings.syntax import Options
+from api.times import rfc3339
 from schemas.datasets import Dataset
 
 Rows = Sequence[tuple[Any, ...]]
@@ -52,6 +53,7 @@ class Reader:
         self._beginnings = Beginnings()
         self._kept = Kept[Body]()
         self._newest_days = self._look_again = datetime.min.replace(tzinfo=UTC)
+        self._complete_since: datetime | None = None
         self._about = lru_cache(16)(lambda site: _json.encode(about(datasets, site)).decode())
 
     async def answer(self, path: str, items: Sequence[tuple[str, str]], site: str, root: str, now_ms: int) -> Body:
@@ -97,15 +99,28 @@ class Reader:
         answer = _Answer(connection, resource, asked, builder, rows)
         if resource.many:
             url = f"{root}/{quote(path.strip('/'), safe=_SAFE)}"
-            return await answer.collection(url, items, self._cursors)
-        return await answer.entity()
+            body = await answer.collection(url, items, self._cursors)
+        else:
+            body = await answer.entity()
+        if self._complete_since is None or not (resource.of_observations or asked.options.of_observations):
+            return body
+        return _told(body, self._complete_since)
 
     async def _recent(self, connection: run.Connection, now: datetime) -> datetime:
         """From when on newest readings are looked for first; by what is stored, for a city may have old data alone."""
         if now >= self._look_again:
-            self._newest_days = await run.newest_days(connection) or now
+            newest_days, self._complete_since = await run.stored_days(connection)
+            self._newest_days = newest_days or now
             self._look_again = now + LOOK_AGAIN_AFTER
         return self._newest_days
+
+
+def _told(body: Body, since: datetime) -> Body:
+    """The body, with the moment from which on Observations are here; the older ones are in the archive."""
+    if body.content is None or not body.content.startswith(b"{"):
+        return body
+    said = b'{"@cityfeed.observationsSince": "%s", ' % rfc3339(int(since.timestamp() * 1000)).encode()
+    return msgspec.structs.replace(body, content=said + body.content[1:])
 
 
 def etag_of(content: bytes) -> str:

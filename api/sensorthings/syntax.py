@@ -78,6 +78,18 @@ class Options:
     skip: int | None = None
     count: bool | None = None
 
+    @property
+    def of_observations(self) -> bool:
+        """Whether anything in it looks at Observations."""
+        by = [self.filter, *(order.by for order in self.orderby)]
+        return any(map(_names_observations, by)) or any(
+            item.name == "Observations" or item.options.of_observations for item in self.expand
+        )
+
+
+def _names_observations(tree: Any) -> bool:
+    return "Observations" in tree.names if isinstance(tree, Path) else any(map(_names_observations, _children(tree)))
+
 
 class Wrong(ValueError):
     """A value that looks right and is not: the sentence to tell."""

@@ -9,6 +9,7 @@ import dataclasses
 import random
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
+from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,29 @@ async def test_no_answer_changes_when_days_leave_the_database(
     for query in EXPORTS:
         assert rows_of(query.split("format=")[1].split("&")[0], await file(app, query)) == files[query], query
     assert [line for line in await move_days(settings) if "alone" in line] == []
+
+
+async def test_sensorthings_says_since_when_it_has_observations(
+    app: FastAPI, settings: Settings, stored: History
+) -> None:
+    root = "/sensorthings/v1.1"
+    paths = (
+        "Observations?$count=true&$top=2", "Datastreams?$expand=Observations($top=1)",
+        "Things?$expand=Datastreams($top=1)",
+        "Things?$filter=Datastreams/Observations/result gt 5", "Observations?$resultFormat=dataArray&$top=1",
+    )  # fmt: skip
+    async with client_of(app) as client:
+        for path in paths:
+            assert "cityfeed" not in (await client.get(f"{root}/{path}")).text
+        await move_days(settings)
+        app.state.sensorthings._look_again = datetime.min.replace(tzinfo=UTC)
+        for path in paths:
+            got = (await client.get(f"{root}/{path}")).json()
+            said = None if "Datastreams($top=1)" in path else "2026-11-17T00:00:00.000Z"
+            assert got.get("@cityfeed.observationsSince") == said, path
+        since = f"{root}/Observations?$count=true&$top=0&$filter=phenomenonTime ge 2026-11-17T00:00:00Z"
+        count = (await client.get(since)).json()["@iot.count"]
+    assert count == sum(r.start >= DAY_0_MS + 2 * DAY_MS for r in stored.stored.values())
 
 
 @pytest.mark.parametrize("query", [QUERIES[1], QUERIES[5], QUERIES[9], QUERIES[16]])

@@ -260,6 +260,16 @@ def test_a_replay_keeps_the_spacing_ends_at_to_and_can_be_taken_up_again(stack: 
         client.until(lambda: len(client.of("subscribed") + client.of("error")) == 5)
         assert [error["code"] for error in client.of("error")] == ["bad_cursor"]
         assert len(client.rows()) == 12 - had + 24
+    stack.query(
+        "INSERT INTO moved_days (day, dataset, revision, path, log_path, rows, periods)"
+        " VALUES (%s, 'traffic', 1, '', '', 0, '{}') RETURNING day",
+        [ended.toordinal() - datetime(1970, 1, 1, tzinfo=UTC).toordinal()],
+    )
+    with player(stack, begun.isoformat(), ended.isoformat(), speed="max") as client:
+        client.until(lambda: client.of("error"))
+        assert client.of("error")[0]["code"] == "archived" and not client.of("replayed")
+        client.say(type="replay", id=1, filter={"dataset": ["air-quality"]}, **again)
+        client.until(lambda: client.of("replayed"), timeout_s=60)  # nothing of it has left; and the id is free
 
 
 def player(stack: ServiceStack, since: str, to: str | None = None, **wanted: Any) -> "closing[Listener]":

@@ -44,15 +44,18 @@ _FIRST = """
 
 
 _NEWEST_DAYS = """
-    SELECT max(range_end) - interval '2 days' FROM timescaledb_information.chunks
+    SELECT max(range_end) - interval '2 days',
+           (SELECT max(day) + 1 FROM moved_days WHERE back IS NULL) * interval '1 day' + 'epoch'::timestamptz
+    FROM timescaledb_information.chunks
     WHERE hypertable_schema = current_schema() AND hypertable_name = 'readings'"""
 
 
-async def newest_days(connection: Connection) -> datetime | None:
-    """The beginning of the newest two days that have readings; None where there are none at all."""
+async def stored_days(connection: Connection) -> tuple[datetime | None, datetime | None]:
+    """The beginning of the newest two days that have readings, None where there are none at all; and the end of the
+    newest day that is in the archive alone, None where there is none.
+    """
     row = await (await connection.execute(_NEWEST_DAYS)).fetchone()
-    found: datetime | None = row[0] if row else None
-    return found
+    return (row[0], row[1]) if row else (None, None)
 
 
 async def first_readings(connection: Connection, series: Sequence[int]) -> dict[int, tuple[datetime, datetime]]:

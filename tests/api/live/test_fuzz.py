@@ -16,7 +16,7 @@ from tests.api.live.serving import Caller, calling, served
 
 ERRORS = {
     "bad_message", "unknown_type", "unknown_topic", "bad_filter", "bad_tick", "bad_range", "duplicate_id", "duplicate",
-    "too_many_subscriptions", "unknown_id", "bad_cursor",
+    "too_many_subscriptions", "unknown_id", "bad_cursor", "archived",
 }  # fmt: skip
 """Of docs/live.md and `api.live.protocol`; nothing else may be said."""
 ENDS = {Close.BAD_REQUEST, Close.RATE}
