@@ -3,14 +3,14 @@
 Plain HTML without scripts; schema.org's JSON-LD stands in the page for search engines.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
 import jinja2
 import msgspec
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from api.catalog import schema_org
 from api.catalog.columns import columns
@@ -26,13 +26,25 @@ HEADERS = {
 }
 
 
+def _code(text: str) -> Markup:
+    """What stands between backticks as code, as Markdown has it."""
+    parts = str(escape(text)).split("`")
+    return Markup("".join(f"<code>{part}</code>" if i % 2 else part for i, part in enumerate(parts)))
+
+
 @lru_cache(1)
 def _templates() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("api.catalog"), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"utc": _utc, "duration": _duration, "percent": lambda share: f"{share:.1%}"}
+    filters: dict[str, Callable[..., str]] = {
+        "utc": _utc,
+        "duration": _duration,
+        "percent": lambda share: f"{share:.1%}",
+        "code": _code,
+    }
+    environment.filters |= filters
     return environment
 
 

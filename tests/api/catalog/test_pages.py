@@ -27,9 +27,10 @@ def test_a_dataset_tells_declared_and_measured() -> None:
         "2026-11-22 23:59 UTC",
         "<code>pm25</code>",
         "export?of=readings&amp;format=csv",
+        "<code>live</code> from a sensor",
     ):
         assert said in page
-    assert "Overdue" not in page
+    assert "Overdue" not in page and "`" not in re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
 
 
 def test_nothing_in_a_description_becomes_markup() -> None:
