@@ -13,8 +13,9 @@ from api.archive.job import Wanted
 from api.archive.main import once
 from api.archive.store import Store
 from api.queries.pool import connect
+from deploy.local.settings import load
 from schemas.errors import CityfeedError, SettingsError
-from schemas.settings import Settings, load
+from schemas.settings import Settings
 
 _EPOCH = date(1970, 1, 1)
 

@@ -19,9 +19,10 @@ from rich.table import Table
 from deploy.dead_letters.replay import Record, Replayer
 from deploy.dead_letters.store import Stored, Wanted, mark_replayed, read
 from deploy.imports.raw import RawWriter, raw_writer, read_registry
+from deploy.local.settings import load
 from schemas.city import read_city
 from schemas.errors import CityfeedError
-from schemas.settings import Settings, load
+from schemas.settings import Settings
 
 SINCE = re.compile(r"(\d+)([smhd])")
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}

@@ -14,8 +14,8 @@ import httpx
 import typer
 
 from deploy.local import stack
+from deploy.local.settings import load
 from schemas.errors import CityfeedError
-from schemas.settings import load
 
 LINES = ("csv", "ndjson")
 """Formats whose rows are lines: they go on after the last whole one, others after the last byte."""

@@ -2,11 +2,13 @@
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from deploy.local import prepare, stack, tools
+from deploy.local.settings import load
 from deploy.local.stack import Layout, Part
-from deploy.local.tools import ROOT, Tools
-from schemas.settings import Settings, load
+from deploy.local.tools import Tools
+from schemas.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Here:
     def find(cls) -> "Here":
         """Raises `CityfeedError` where a setting is wrong or the machine is not set up."""
         settings = load(os.environ)
-        found = tools.find((ROOT / settings.cache_dir).resolve())
+        found = tools.find(Path(settings.cache_dir).resolve())
         where = prepare.layout(settings)
         servers = stack.server_parts(settings, found, where, prepare.postgres_user())
         return cls(settings, found, where, servers + stack.service_parts(settings, found))

@@ -16,10 +16,11 @@ from deploy.imports.mapping import EXPORTED, Mapping, parse_mapping
 from deploy.imports.raw import raw_writer, read_registry
 from deploy.imports.source import Source
 from deploy.imports.stored import archived_days, wait_until_stored
+from deploy.local.settings import load
 from schemas.city import City, read_city
 from schemas.errors import CityfeedError
 from schemas.registry import Registry, fold
-from schemas.settings import Settings, load
+from schemas.settings import Settings
 
 
 def import_(

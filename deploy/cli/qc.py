@@ -15,6 +15,7 @@ from rich.table import Table
 from deploy.imports.convert import Converter
 from deploy.imports.mapping import Mapping, parse_mapping
 from deploy.imports.source import Source
+from deploy.local.settings import load
 from deploy.qc import file as files
 from deploy.qc.guess import guess
 from schemas.city import City, read_city
@@ -22,7 +23,6 @@ from schemas.errors import CityfeedError
 from schemas.flags import Flag
 from schemas.quantities import QUANTITIES
 from schemas.registry import fold
-from schemas.settings import load
 
 SHOWN_REFUSED = 5
 

@@ -10,13 +10,14 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from deploy.local.settings import load
 from deploy.replay.play import Plan, next_shift, play
 from deploy.replay.publisher import Broker, Publisher
 from deploy.replay.readers import READERS, reader_for
 from schemas.city import read_city
 from schemas.errors import CityfeedError
 from schemas.readings import Readings
-from schemas.settings import Settings, load
+from schemas.settings import Settings
 
 
 def replay(

@@ -9,12 +9,13 @@ import typer
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from deploy.local.settings import load
 from schemas.city import read_city
 from schemas.datasets import Dataset
 from schemas.errors import CityfeedError
 from schemas.registry import Registration, encode, rule_mistakes
 from schemas.registry_files import COLUMNS, parse_geojson, parse_sensors_csv
-from schemas.settings import Settings, load
+from schemas.settings import Settings
 from schemas.topics import SENSORS
 from schemas.units import conversion
 

@@ -13,6 +13,7 @@ import msgspec
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from deploy.local.settings import load
 from deploy.replay.feed import topic_of
 from deploy.replay.load import Report, send
 from deploy.replay.mqtt import Message
@@ -21,7 +22,7 @@ from deploy.replay.simulator import PROFILES, Faults, Simulator, sample_week
 from schemas.city import read_city
 from schemas.errors import CityfeedError
 from schemas.registry import Registration
-from schemas.settings import Settings, load
+from schemas.settings import Settings
 
 
 def simulate(

@@ -30,8 +30,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from deploy.local.settings import load
 from schemas.errors import CityfeedError
-from schemas.settings import load
 
 SHOWN_ROWS = 1_000  # kept for the table; older series are forgotten
 KEEP_EVERY_S = 1.0

@@ -14,9 +14,8 @@ from pathlib import Path
 
 from deploy.local import debian, kafka, node, python_env, timescaledb, tools
 from deploy.local.progress import SetupError, Steps
-from deploy.local.tools import ROOT
+from deploy.local.settings import load
 from schemas.errors import CityfeedError
-from schemas.settings import load
 
 DISK_NEEDED_BYTES = 3 * 1024**3
 
@@ -143,7 +142,7 @@ def main() -> int:
     for_tests = "--tests" in sys.argv[1:]
     with_tools = for_tests or "--dev" in sys.argv[1:]
     try:
-        cache = (ROOT / load(os.environ).cache_dir).resolve()
+        cache = Path(load(os.environ).cache_dir).resolve()
         if ready(cache, with_tools, for_tests):
             return 0
         cache.mkdir(parents=True, exist_ok=True)

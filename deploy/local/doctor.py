@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.local import debian, kafka, prepare, probes, python_env, stack, supervise, timescaledb, tools
+from deploy.local.settings import load
 from deploy.local.tools import ROOT
 from schemas.errors import CityfeedError
-from schemas.settings import Settings, load
+from schemas.settings import Settings
 
 SETUP = "make run sets it up (as root)"
 MEMORY_NEEDED_BYTES = 2 * 1024**3
@@ -84,7 +85,7 @@ def programs(settings: Settings) -> Iterator[Check]:
     ):
         path = tools.program(name)
         yield Check(path is not None, title, str(path or "not installed"), f"{SETUP}, or: apt-get install {package}")
-    cache = (ROOT / settings.cache_dir).resolve()
+    cache = Path(settings.cache_dir).resolve()
     jars = kafka.jar_dir(cache)
     yield Check(jars.is_dir(), "Kafka", kafka.version() if jars.is_dir() else "not fetched", SETUP)
     major = tools.postgres_major()
@@ -119,7 +120,7 @@ def addresses(settings: Settings) -> Iterator[Check]:
 
 def city(settings: Settings) -> Iterator[Check]:
     """The city folder, read as the services read it (needs the virtual environment)."""
-    folder = ROOT / settings.city_dir
+    folder = Path(settings.city_dir)
     if not folder.is_dir():
         yield Check(False, "city folder", str(folder), "set CITYFEED_CITY_DIR to a folder with a city.toml")
         return

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from deploy.local import configs, stack
 from deploy.local.stack import Layout, Part, StackError
-from deploy.local.tools import ROOT, Tools
+from deploy.local.tools import Tools
 from schemas.settings import Settings
 
 POSTGRES_USER = "postgres"
@@ -32,7 +32,7 @@ def layout(settings: Settings) -> Layout:
     The database moves to /var/lib/cityfeed when its user could not reach the state folder (a clone in
     /root). Raises `StackError` where the state folder's path is too long for a socket.
     """
-    state = (ROOT / settings.state_dir).resolve()
+    state = Path(settings.state_dir).resolve()
     found = Layout(state, state / "postgres")
     if len(os.fsencode(found.supervisor_socket)) > UNIX_SOCKET_PATH_MAX:
         raise StackError(f"the path {state} is too long for a socket: set CITYFEED_STATE_DIR to a shorter one")

@@ -11,16 +11,17 @@ import pytest
 
 from deploy import cli
 from deploy.cli.status import duration
-from deploy.local import doctor, probes
+from deploy.local import doctor, prepare, probes, settings
 from deploy.local.stack import Address
 from deploy.local.tools import ROOT
 
 
-def cityfeed(*words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+def cityfeed(*words: str, cwd: Path = ROOT, **environment: str) -> "subprocess.CompletedProcess[str]":
     outside = {key: value for key, value in os.environ.items() if not key.startswith("CITYFEED_")}
+    outside["PYTHONPATH"] = str(ROOT)
     return subprocess.run(
         [sys.executable, "-c", "from deploy.cli import main; main()", *words],
-        cwd=ROOT, env=outside | environment, capture_output=True, text=True, timeout=30, check=False,
+        cwd=cwd, env=outside | environment, capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
 
 
@@ -52,6 +53,18 @@ def test_up_refuses_a_taken_port_and_starts_nothing(listener: socket.socket, tmp
     assert f"cityfeed: port {port} is in use by pid {os.getpid()}" in done.stderr
     assert "CITYFEED_API_PORT" in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_folders_are_the_projects_wherever_a_command_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.csv").write_text("time,pm25\n2026-11-01T00:00:00Z,5\n2026-11-01T00:01:00Z,6\n")
+    done = cityfeed("qc", "mine.csv", "-d", "air-quality", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1] == "2026-11-01T00:00:00Z,5,1,"
+    monkeypatch.chdir(tmp_path)
+    found = settings.load({"CITYFEED_ARCHIVE_URL": "kept", "CITYFEED_STATE_DIR": "/elsewhere"})
+    assert (found.archive_url, found.state_dir) == (str(ROOT / "kept"), "/elsewhere")
+    assert settings.load({"CITYFEED_ARCHIVE_URL": "s3://kept"}).archive_url == "s3://kept"
+    assert prepare.layout(settings.load({})).state == (ROOT / ".cityfeed/run").resolve()
 
 
 def test_status_says_when_nothing_runs(tmp_path: Path) -> None:
