@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from email.utils import formatdate
+from email.utils import formatdate, parsedate_to_datetime
 from typing import Any
 
 import msgspec
@@ -62,7 +62,15 @@ def unchanged(request: Request, etag: str, modified_ms: int | None) -> bool:
     if (asked := request.headers.get("if-none-match")) is not None:
         return has(asked, etag)
     since = request.headers.get("if-modified-since")
-    return since is not None and modified_ms is not None and since == http_date(modified_ms)
+    return since is not None and modified_ms is not None and is_since(since, http_date(modified_ms))
+
+
+def is_since(since: str, modified: str) -> bool:
+    """Whether an HTTP date is that of a change, or after it; what is no date is not."""
+    try:
+        return parsedate_to_datetime(since) >= parsedate_to_datetime(modified)
+    except (ValueError, TypeError):  # no date; one without a zone can't be compared
+        return False
 
 
 def has(if_none_match: str, etag: str) -> bool:

@@ -61,11 +61,34 @@ class Compressed:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        encoding = choose(Headers(scope=scope).get("accept-encoding", "")) if scope["type"] == "http" else None
-        if encoding is None:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
-            return
-        await self._app(scope, receive, _Answer(encoding, send).send)
+        elif (encoding := choose(Headers(scope=scope).get("accept-encoding", ""))) is not None:
+            await self._app(scope, receive, _Answer(encoding, send).send)
+        else:
+            await self._app(scope, receive, _plain(send))
+
+
+def _plain(send: Send) -> Send:
+    """What is not compressed for one client may be for the next: caches are to know."""
+
+    async def plain(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            _told_to_caches(message)
+        await send(message)
+
+    return plain
+
+
+def _told_to_caches(start: Message) -> bool:
+    """Say where an answer goes by Accept-Encoding, compressed or not; whether it does."""
+    headers = MutableHeaders(raw=start["headers"])
+    kind = headers.get("content-type", "")
+    text = kind.startswith(COMPRESSED_TYPES) and not kind.startswith("text/event-stream")
+    varies = "content-encoding" not in headers and (text or start["status"] == 304)
+    if varies:
+        headers.add_vary_header("Accept-Encoding")
+    return varies
 
 
 class _Answer:
@@ -106,10 +129,8 @@ class _Answer:
 
     def _worth(self, start: Message, body: bytes, more: bool) -> bool:
         headers = MutableHeaders(raw=start["headers"])
-        kind = headers.get("content-type", "")
-        if "content-encoding" in headers or not kind.startswith(COMPRESSED_TYPES) or kind == "text/event-stream":
+        if not _told_to_caches(start):
             return False
-        headers.add_vary_header("Accept-Encoding")
         if start["status"] in (204, 206, 304) or (not more and len(body) < FROM_BYTES):
             return False
         headers["content-encoding"] = self._encoding

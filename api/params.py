@@ -156,9 +156,9 @@ def _lang(text: str) -> str:
 
 
 def _limit(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or len(text) > 9 or int(text) < 1:
-        raise ValueError(f"{text!r} is not a whole number from 1 up")
-    return int(text)
+    if not (text.isascii() and text.isdigit()) or not text.strip("0"):
+        raise ValueError(f"{text[:40]!r} is not a whole number from 1 up")
+    return int(text) if len(text) < 19 else 10**18  # more than a page holds, and so refused with the most it does
 
 
 def _field(text: str) -> str:

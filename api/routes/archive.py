@@ -1,6 +1,7 @@
 """`GET /v1/archive/{dataset}` and the files below it: closed days as Parquet and csv.gz, with ranges and digests."""
 
 import asyncio
+import hashlib
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -12,9 +13,11 @@ from fastapi import APIRouter, Request, Response
 from starlette.responses import StreamingResponse
 
 from api import params, state
+from api.answers import has, is_since
 from api.archive.past import unavailable
 from api.archive.store import MEDIA_TYPES, SUFFIXES, Day, Index
 from api.head import HEAD
+from api.problems import render
 from api.rows import ArchiveDay, ArchiveFile, ArchiveIndex
 from api.state import AppState
 from api.times import rfc3339
@@ -25,7 +28,8 @@ router = APIRouter(tags=["archive"])
 
 PIECE_BYTES = 1 << 20  # of a bucket, each is a request
 _NAME = re.compile(r"(\d\d)(?:\.r([1-9]\d{0,5}))?\.(parquet|csv\.gz)", re.ASCII)
-_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII | re.IGNORECASE)
+_DIGITS = 18  # more are beyond the end of any file
 _FOREVER, _A_WHILE = "public, max-age=31536000, immutable", "public, max-age=300"
 _INDEX_ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
@@ -56,7 +60,10 @@ async def archive(request: Request, dataset: str) -> Response:
     newest = index.newest()
     days = [_day(day, url, newest[day.day].revision == day.revision) for day in index.days]
     body = msgspec.json.encode(ArchiveIndex(dataset, days))
-    return Response(body, 200, {"cache-control": _A_WHILE}, "application/json")
+    headers = {"cache-control": _A_WHILE, "etag": f'W/"{hashlib.blake2b(body, digest_size=9).hexdigest()}"'}
+    if has(request.headers.get("if-none-match", ""), headers["etag"]):
+        return Response(status_code=304, headers=headers)
+    return Response(body, 200, headers, "application/json")
 
 
 def _day(day: Day, url: str, newest: bool) -> ArchiveDay:
@@ -91,7 +98,10 @@ async def archive_file(request: Request, dataset: str, year: str, month: str, na
     }
     if _unchanged(request, headers["etag"], made):
         return Response(status_code=304, headers=headers)
-    first, last, status = _range(request, headers["etag"], file.bytes)
+    try:
+        first, last, status = _range(request, (headers["etag"], headers["last-modified"]), file.bytes)
+    except RequestError as e:
+        return render(e, {"content-range": f"bytes */{file.bytes}"})
     if status == 206:
         headers["content-range"] = f"bytes {first}-{last}/{file.bytes}"
     headers["content-length"] = str(last - first + 1)
@@ -129,17 +139,17 @@ def _find(index: Index, year: str, month: str, name: str) -> tuple[Day, str, boo
 def _unchanged(request: Request, etag: str, made: datetime) -> bool:
     asked = request.headers.get("if-none-match")
     if asked is not None:
-        return etag in [tag.strip().removeprefix("W/") for tag in asked.split(",")] or asked.strip() == "*"
+        return has(asked.replace("W/", ""), etag)
     since = request.headers.get("if-modified-since")
-    return since is not None and since == format_datetime(made, usegmt=True)
+    return since is not None and is_since(since, format_datetime(made, usegmt=True))
 
 
-def _range(request: Request, etag: str, size: int) -> tuple[int, int, int]:
-    """(first byte, last byte, status). Several ranges, other units and a foreign If-Range: the whole file."""
+def _range(request: Request, known: tuple[str, str], size: int) -> tuple[int, int, int]:
+    """(first byte, last byte, status). Several ranges, other units, an If-Range that is not `known`: the whole file."""
     asked = _RANGE.fullmatch(request.headers.get("range", "").strip())
-    if asked is None or asked.groups() == ("", "") or request.headers.get("if-range", etag) != etag:
+    if asked is None or asked.groups() == ("", "") or request.headers.get("if-range", known[0]) not in known:
         return 0, size - 1, 200
-    first, last = asked.groups()
+    first, last = (number if len(number) <= _DIGITS else "9" * _DIGITS for number in asked.groups())
     if first == "":
         begin, end = max(0, size - int(last)), size - 1
     else:

@@ -28,6 +28,7 @@ from api.sensorthings.paths import Resource, no_such
 from api.sensorthings.syntax import Options
 from api.times import rfc3339
 from schemas.datasets import Dataset
+from schemas.errors import RequestError
 
 Rows = Sequence[tuple[Any, ...]]
 KIND = "sensorthings"
@@ -284,7 +285,11 @@ _UNPACK: dict[str, Any] = {
 def _after(cursors: Cursors, token: str | None, digest: bytes) -> list[Any] | None:
     if token is None:
         return None
-    body = cursors.decode(KIND, token)
-    if body["query"] != digest:
-        raise bad_cursor("it belongs to a query with another path, filter or order")
+    try:
+        body = cursors.decode(KIND, token)
+        if body["query"] != digest:
+            raise bad_cursor("it belongs to a query with another path, filter or order")
+    except RequestError as e:
+        e.parameter = "$skiptoken"
+        raise
     return [_UNPACK[value[0]](value[1]) if isinstance(value, list) else value for value in body["after"]]

@@ -70,6 +70,7 @@ async def test_what_is_packed_is_what_was_sent(path: str) -> None:
     assert ("content-length" in got.headers) is (path == "/long")
     got, body = await get(path, "identity")
     assert ("content-encoding" in got.headers, body) == (False, LONG)
+    assert got.headers["vary"] == "Accept-Encoding", "a cache may not give it to who takes zstd, nor the other way"
 
 
 @pytest.mark.parametrize("path", ["/short", "/packed"])

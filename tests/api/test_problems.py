@@ -90,6 +90,13 @@ async def test_every_refusal_is_a_problem(app: FastAPI, method: str, path: str, 
         assert meaning.text.startswith(kind)
 
 
+@pytest.mark.parametrize("limit", ["10001", "999999999999", "00000000000010001"])
+async def test_a_limit_that_is_too_large_is_told_the_largest(app: FastAPI, limit: str) -> None:
+    async with client_of(app) as client:
+        problem = (await client.get(f"/v1/traffic/latest?limit={limit}")).json()
+    assert (problem["parameter"], problem["remedy"][:25]) == ("limit", "limit is at most 10000; f"), problem
+
+
 async def test_an_unknown_dataset_names_the_nearest_and_all(app: FastAPI) -> None:
     async with client_of(app) as client:
         problem = (await client.get("/v1/trafic")).json()

@@ -145,17 +145,27 @@ async def test_ranges_and_conditions(settings: Settings, app: FastAPI, history: 
         ("bytes=10-", whole.content[10:], f"bytes 10-{size - 1}/{size}"),
         ("bytes=-5", whole.content[-5:], f"bytes {size - 5}-{size - 1}/{size}"),
         (f"bytes=3-{size * 9}", whole.content[3:], f"bytes 3-{size - 1}/{size}"),
+        (f"bytes=3-{'9' * 40}", whole.content[3:], f"bytes 3-{size - 1}/{size}"),
+        ("Bytes=-999999999999999999999", whole.content, f"bytes 0-{size - 1}/{size}"),
     ):
         got = await get(app, path, 206, range=asked)
         assert (got.content, got.headers["content-range"]) == (part, said)
     for asked in ("bytes=0-1,5-6", "rows=1-2", "bytes=-", "nonsense"):
         assert (await get(app, path, range=asked)).content == whole.content
     assert (await get(app, path, range="bytes=0-1", if_range='"other"')).content == whole.content
-    for asked in (f"bytes={size}-", "bytes=5-3"):
+    for validator in (whole.headers["etag"], whole.headers["last-modified"]):
+        assert (await get(app, path, 206, range="bytes=0-1", if_range=validator)).content == whole.content[:2]
+    for asked in (f"bytes={size}-", "bytes=5-3", f"bytes={'9' * 40}-", "bytes=-0"):
         refused = await get(app, path, 416, range=asked)
         assert refused.json()["type"] == "/problems/bad-byte-range"
+        assert refused.headers["content-range"] == f"bytes */{size}"
     assert (await get(app, path, 304, if_none_match=whole.headers["etag"])).content == b""
     assert (await get(app, path, 304, if_modified_since=whole.headers["last-modified"])).content == b""
+    assert (await get(app, path, 304, if_modified_since="Fri, 01 Jan 2100 00:00:00 GMT")).content == b""
+    for before in ("Thu, 01 Jan 1970 00:00:00 GMT", "nonsense", "Fri, 01 Jan 2100 00:00:00"):
+        assert (await get(app, path, if_modified_since=before)).content == whole.content
+    index = await get(app, "traffic")
+    assert (await get(app, "traffic", 304, if_none_match=index.headers["etag"])).content == b""
     assert "immutable" in (await get(app, "traffic/2026/11/15.r1.csv.gz")).headers["cache-control"]
     async with client_of(app) as client:
         head = await client.head(f"/v1/archive/{path}")

@@ -761,7 +761,7 @@ async def test_data_array(get: Get) -> None:
         ("Things?$top=x", 400, "$top"),
         ("Things?$skip=-1", 400, "$skip"),
         ("Things?$count=1", 400, "$count"),
-        ("Things?$skiptoken=x", 400, "cursor"),
+        ("Things?$skiptoken=x", 400, "$skiptoken"),
         ("Things?$search=x", 501, "$search"),
     ],
 )

@@ -45,8 +45,11 @@ async def test_documents(app: FastAPI, path: str, media_type: str, said: str) ->
 
 
 async def test_what_has_not_changed_is_304(app: FastAPI) -> None:
-    tag = (await get(app, "/data.json")).headers["etag"]
-    assert (await get(app, "/data.json", **{"if-none-match": tag})).status_code == 304
+    for path in ("/data.json", "/catalog.ttl", "/catalog.jsonld"):
+        tag = (await get(app, path)).headers["etag"]
+        assert (await get(app, path)).headers["etag"] == tag
+        for given in (tag, f'"other", {tag}', "*"):
+            assert (await get(app, path, **{"if-none-match": given})).status_code == 304
 
 
 async def test_a_dataset_that_is_not_there_is_a_problem(app: FastAPI) -> None:
