@@ -67,7 +67,7 @@ async def once(chosen: Settings, wanted: "Wanted | None" = None, now_ms: int | N
     lines: list[str] = []
     async with connect(chosen, "cityfeed archive") as connection:
         if not await archive.only_one(connection):
-            return ["another one is at it"]
+            return ["nothing was done: another archive job, such as that of the running stack, is at it"]
         store, now_ms = Store(chosen), wall_clock_ms() if now_ms is None else now_ms
         job = Job(chosen, city, store, connection)
         async for written in job.run(wanted or Everything(), now_ms):

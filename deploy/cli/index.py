@@ -1,9 +1,11 @@
 """`cityfeed index`: an air quality index of a CSV column, by the functions that the service uses."""
 
 import csv
+import gzip
 import os
 import re
 import sys
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -46,7 +48,7 @@ class Column:
 
 
 def index(
-    file: Annotated[Path, typer.Argument(help="A CSV file with a header.")],
+    file: Annotated[Path, typer.Argument(help="A .csv or .csv.gz file with a header.")],
     index: Annotated[str, typer.Option("--index", help=f"One of {', '.join(INDICES)}.")] = "us-aqi",
     metric: Annotated[str, typer.Option(help="pm25, pm10, o3, co, so2, no2; else by the column's name.")] = "",
     column: Annotated[str, typer.Option(help="The concentration's column; else the one named so.")] = "",
@@ -141,14 +143,17 @@ def _rows(chosen: Index, metric: str, hours: Hours, zone: ZoneInfo) -> Rows:
 def read_rows(file: Path) -> tuple[list[str], list[Row]]:
     """Header and rows. Raises `CityfeedError` for a file that can't be read."""
     try:
-        with file.open(encoding="utf-8-sig", newline="") as text:
+        opened = gzip.open if file.suffix.lower() == ".gz" else open
+        with opened(file, "rt", encoding="utf-8-sig", newline="") as text:
             reader = csv.DictReader(text)
             rows = list(reader)
-            return list(reader.fieldnames or ()), rows
-    except OSError as e:
-        raise CityfeedError(f"{file}: {e.strerror}") from e
+            if reader.fieldnames:
+                return list(reader.fieldnames), rows
     except (UnicodeDecodeError, csv.Error) as e:
         raise CityfeedError(f"{file} is not a CSV file in UTF-8: {e}") from e
+    except (EOFError, OSError, zlib.error) as e:
+        raise CityfeedError(f"{file}: {getattr(e, 'strerror', None) or e}") from e
+    raise CityfeedError(f"{file} is empty: there is no header")
 
 
 def read_column(

@@ -71,11 +71,14 @@ class Source:
             if path.suffix.lower() in (".parquet", ".pq"):
                 size = int(pl.scan_parquet(path).select(pl.len()).collect().item())
                 return Source(path, form, size, True)
-            return Source(path, form, path.stat().st_size, False)
+            size = path.stat().st_size
         except OSError as e:
             raise CityfeedError(f"{path}: {e.strerror or e}") from e
         except pl.exceptions.PolarsError as e:
             raise CityfeedError(f"{path} is not a Parquet file: {e}") from e
+        if path.is_file() and not size:
+            raise CityfeedError(f"{path} is empty: there is not even a header")
+        return Source(path, form, size, False)
 
     def header(self) -> list[str]:
         """The names of the columns."""
@@ -135,7 +138,7 @@ class Source:
         """
 
         def last_line() -> int:
-            return (reader.line_num if reader else 0) + self.form.skip_lines
+            return max(1, (reader.line_num if reader else 0) + self.form.skip_lines)
 
         reader: Any = None
         try:
@@ -148,6 +151,8 @@ class Source:
                     yield raw, reader, last_line
         except UnicodeDecodeError as e:
             raise CityfeedError(f"{self.path} is not UTF-8 near line {last_line()}: {e}; save it as UTF-8") from e
+        except IsADirectoryError as e:
+            raise CityfeedError(f"{self.path} is a folder; name a file") from e
         except (csv.Error, EOFError, OSError, zlib.error) as e:
             raise CityfeedError(f"{self.path}: it can't be read near line {last_line()}: {e}") from e
 

@@ -1,6 +1,7 @@
 """`cityfeed index`: a researcher's file in, the same file with an index out."""
 
 import csv
+import gzip
 import io
 import re
 from pathlib import Path
@@ -47,6 +48,18 @@ def test_a_daily_file_gets_its_index(daily: Path) -> None:
     assert [row["index_category"] for row in rows] == ["Good", "Unhealthy for Sensitive Groups", "no data"]
     assert {row["index_table"] for row in rows} == {"2015"}
     assert rows[0]["Source"] == "AQS"
+
+
+def test_a_packed_file_is_read_and_an_empty_one_is_named(daily: Path) -> None:
+    packed = daily.with_suffix(".csv.gz")
+    packed.write_bytes(gzip.compress(daily.read_bytes()))
+    assert cityfeed("index", str(packed)) == cityfeed("index", str(daily))
+    packed.write_bytes(packed.read_bytes()[:-10])
+    with pytest.raises(CityfeedError, match="gz: Compressed file ended"):
+        cityfeed("index", str(packed))
+    daily.write_text("")
+    with pytest.raises(CityfeedError, match="is empty: there is no header"):
+        cityfeed("index", str(daily))
 
 
 @needs_originals

@@ -68,7 +68,9 @@ def test_parquet_is_text_as_a_csv_would_be(tmp_path: Path) -> None:
     ("name", "content", "said"),
     [
         ("a.csv", "t,v\n1,\xe9\n".encode("latin-1"), "is not UTF-8"),
-        ("a.csv.gz", b"t,v\n1,2\n", "can't be read"),
+        ("a.csv", b"", "is empty"),
+        ("a.csv", b"\xff", "not UTF-8 near line 1:"),
+        ("a.csv.gz", b"t,v\n1,2\n", "can't be read near line 1:"),
         ("a.csv.gz", gzip.compress(b"t,v\n" + b"1,2\n" * 9999)[:-20], "can't be read"),
         ("a.parquet", b"t,v\n", "is not a Parquet file"),
         ("a.csv", b"t\n1\n", "has no column 'v'; it has 't'"),
@@ -84,3 +86,5 @@ def test_what_is_no_such_file_is_told(tmp_path: Path, name: str, content: bytes,
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(CityfeedError, match="No such file"):
         Source.open(tmp_path / "none.csv", FileForm())
+    with pytest.raises(CityfeedError, match="is a folder; name a file"):
+        Source.open(tmp_path, FileForm()).header()
