@@ -59,3 +59,5 @@ def main() -> None:
     except CityfeedError as error:
         print(f"cityfeed: {error}", file=sys.stderr)
         sys.exit(1)
+    except KeyboardInterrupt:  # while it was still loading: typer takes the later ones
+        sys.exit(130)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -104,11 +105,22 @@ def export(
         query.append((name, value))
     base = (url or f"http://{stack.api_address(load(os.environ))}").rstrip("/")
     file = output or Path(f"{dataset}-{of}.{SUFFIXES[format]}")
-    proof = take(f"{base}/v1/{dataset}/export", query, file, format)
+    try:
+        proof = take(f"{base}/v1/{dataset}/export", query, file, format)
+    except KeyboardInterrupt:
+        print(f"\n{kept(file)}", file=sys.stderr)
+        raise typer.Exit(130) from None
     print(f"{file}: {proof['rows']:,} rows, {proof['bytes']:,} bytes, SHA-256 {proof['sha256']}, proven complete")
     print(
         f"as of {proof['taken']}; licence {proof['licence']}; source {proof['attribution']}; {proof['links']['self']}"
     )
+
+
+def kept(file: Path) -> str:
+    """What is there of a file that was not finished."""
+    part = Part(file)
+    arrived = part.data.stat().st_size if part.data.exists() else 0
+    return f"{arrived:,} bytes are in {part.data}; the same command goes on there" if arrived else "nothing was kept"
 
 
 def take(address: str, query: list[tuple[str, str]], file: Path, format: str, wait_s: float = WAIT_S) -> dict[str, Any]:
@@ -122,6 +134,8 @@ def take(address: str, query: list[tuple[str, str]], file: Path, format: str, wa
         TransferSpeedColumn,
     )
 
+    if file.is_dir():
+        raise ExportError(f"{file} is a folder; name a file in it")
     part, asked = Part(file), f"{address}?{urlencode(query)}"
     columns = (
         SpinnerColumn(),
@@ -142,8 +156,15 @@ def take(address: str, query: list[tuple[str, str]], file: Path, format: str, wa
             try:
                 known = _receive(client, asked, known, part, format, lambda n: progress.update(task, completed=n))
                 break
+            except (httpx.UnsupportedProtocol, httpx.InvalidURL) as e:
+                raise ExportError(f"--url: {address} is no address: {e}") from e
+            except OSError as e:
+                raise ExportError(f"{part.data}: {e.strerror or e}; {kept(file)}") from e
             except httpx.HTTPError as e:
                 known = part.address(asked)
+                if isinstance(e, httpx.ConnectError) and left == TRIES - 1:
+                    remedy = "is cityfeed running there? `cityfeed up` starts it here, --url names another server"
+                    raise ExportError(f"{address}: {e}; {remedy}") from e
                 if not left:
                     raise ExportError(f"{address}: {e}; call it again to go on") from e
                 progress.console.print(f"the connection broke ({e or type(e).__name__}); going on in {wait_s:g} s")
@@ -205,7 +226,8 @@ def _refused(answer: httpx.Response) -> ExportError:
     answer.read()
     try:
         problem = answer.json()
-        return ExportError(f"{problem['detail']} {problem.get('remedy', '')}".strip())
+        said = problem["detail"].rstrip(".")
+        return ExportError(f"{said}. {problem['remedy']}" if problem.get("remedy") else said)
     except (ValueError, KeyError, TypeError):
         return ExportError(f"the server answered {answer.status_code} at {answer.url}")
 

@@ -198,7 +198,7 @@ def write(output: Path | None, header: Sequence[str], rows: Sequence[Sequence[st
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as e:
-        raise CityfeedError(f"{output}: {e.strerror}") from e
+        raise CityfeedError(f"{output or 'the output'}: {e.strerror}") from e
 
 
 def _cells(chosen: Index, scored: Scored, tables: Sequence[str]) -> list[tuple[str, ...]]:

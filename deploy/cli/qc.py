@@ -121,7 +121,7 @@ def _write(judged: files.Judged, mapping: Mapping, output: Path | None) -> None:
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as e:
-        raise CityfeedError(f"{output}: {e.strerror}") from e
+        raise CityfeedError(f"{output or 'the output'}: {e.strerror}") from e
 
 
 def _tell(told: Console, judged: files.Judged, dataset: str, mapping: Mapping) -> None:

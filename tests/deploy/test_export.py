@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import resource
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -101,5 +102,28 @@ def test_a_file_that_is_not_what_the_server_says_is_told(tmp_path: Path) -> None
 
 
 def test_a_server_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="call it again"):
+    with pytest.raises(ExportError, match="is cityfeed running there"):
         take("http://127.0.0.1:9/v1/traffic/export", [], tmp_path / "f.csv", "csv", 0.0)
+    with pytest.raises(ExportError, match="--url: localhost/v1/traffic/export is no address"):
+        take("localhost/v1/traffic/export", [], tmp_path / "f.csv", "csv", 0.0)
+
+
+def test_a_disk_that_is_full_is_told_and_what_arrived_is_gone_on_with(tmp_path: Path) -> None:
+    file = tmp_path / "f.csv"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with server([]) as (url, asked):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+        try:
+            with pytest.raises(ExportError, match=r"File too large; 20,000 bytes .*the same command"):
+                take(f"{url}/v1/traffic/export", [], file, "csv", 0.0)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        take(f"{url}/v1/traffic/export", [], file, "csv", 0.0)
+    assert file.read_bytes() == FILE and sum("after_row" in path for path in asked) == 1
+
+
+@pytest.mark.parametrize(("where", "said"), [("", "is a folder"), ("none/f.csv", "No such file or directory; nothing")])
+def test_a_file_that_cannot_be_written_is_told(tmp_path: Path, where: str, said: str) -> None:
+    with server([]) as (url, _), pytest.raises(ExportError, match=said):
+        take(f"{url}/v1/traffic/export", [], tmp_path / where, "csv", 0.0)
+    assert not list(tmp_path.iterdir())
