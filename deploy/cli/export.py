@@ -29,11 +29,21 @@ SUFFIXES = {
     "arrow": "arrows",
 }
 TRIES, WAIT_S, PROOF_S = 8, 2.0, 600.0
+LATER = (429, 502, 503, 504)  # answers that will be others in a while
+LONGEST_PAUSE_S = 60.0
 SILENT_S = 600.0  # a server that goes on after a byte makes those before again, and is silent meanwhile
 
 
 class ExportError(CityfeedError):
     """The file can't be had, or is not what the server says it is; the text names the remedy."""
+
+
+class _NotNow(ExportError):
+    """The server can't at the moment: it has just started, or writes as many exports as it may."""
+
+    def __init__(self, text: str, retry_after_s: float) -> None:
+        super().__init__(text)
+        self.retry_after_s = retry_after_s
 
 
 @dataclass
@@ -105,6 +115,8 @@ def export(
         query.append((name, value))
     base = (url or f"http://{stack.api_address(load(os.environ))}").rstrip("/")
     file = output or Path(f"{dataset}-{of}.{SUFFIXES[format]}")
+    if file.exists() and not (file.is_file() or file.is_dir()):
+        raise ExportError(f"--output {file}: it takes the name of a file, and this is a device")
     try:
         proof = take(f"{base}/v1/{dataset}/export", query, file, format)
     except KeyboardInterrupt:
@@ -160,16 +172,18 @@ def take(address: str, query: list[tuple[str, str]], file: Path, format: str, wa
                 raise ExportError(f"--url: {address} is no address: {e}") from e
             except OSError as e:
                 raise ExportError(f"{part.data}: {e.strerror or e}; {kept(file)}") from e
-            except httpx.HTTPError as e:
+            except (httpx.HTTPError, _NotNow) as e:
                 known = part.address(asked)
                 if isinstance(e, httpx.ConnectError) and left == TRIES - 1:
                     remedy = "is cityfeed running there? `cityfeed up` starts it here, --url names another server"
                     raise ExportError(f"{address}: {e}; {remedy}") from e
                 if not left:
                     raise ExportError(f"{address}: {e}; call it again to go on") from e
-                progress.console.print(f"the connection broke ({e or type(e).__name__}); going on in {wait_s:g} s")
-                time.sleep(wait_s)
-        proof = _proof(client, known or "")
+                pause_s = max(wait_s, e.retry_after_s) if isinstance(e, _NotNow) else wait_s
+                why = e if isinstance(e, _NotNow) else f"the connection broke ({e or type(e).__name__})"
+                progress.console.print(f"{why}; going on in {pause_s:g} s")
+                time.sleep(pause_s)
+        proof = _proof(client, known or "", wait_s)
     _compare(part, proof)
     part.data.replace(file)
     part.forget()
@@ -189,7 +203,8 @@ def _receive(client: httpx.Client, asked: str, known: str | None, part: Part, fo
             part.forget()
             return _receive(client, asked, None, part, format, told)
         if answer.status_code != 200:
-            raise _refused(answer)
+            refused = _refused(answer)
+            raise _NotNow(str(refused), _retry_after_s(answer)) if answer.status_code in LATER else refused
         export = known or answer.links["describedby"]["url"]
         part.remember(export, asked)
         with part.data.open("r+b" if size else "wb") as file:
@@ -222,6 +237,11 @@ def _pieces(path: Path) -> Iterator[bytes]:
             yield piece
 
 
+def _retry_after_s(answer: httpx.Response) -> float:
+    given = answer.headers.get("retry-after", "")
+    return min(float(given), LONGEST_PAUSE_S) if given.isascii() and given.isdigit() else 0.0
+
+
 def _refused(answer: httpx.Response) -> ExportError:
     answer.read()
     try:
@@ -232,13 +252,21 @@ def _refused(answer: httpx.Response) -> ExportError:
         return ExportError(f"the server answered {answer.status_code} at {answer.url}")
 
 
-def _proof(client: httpx.Client, address: str) -> dict[str, Any]:
+def _proof(client: httpx.Client, address: str, wait_s: float) -> dict[str, Any]:
     """The server's word on the file; a resumed one is proven some time after its end."""
     deadline = time.monotonic() + PROOF_S
+    left = TRIES
     while True:
-        answer = client.get(address)
-        if answer.status_code != 200:
-            raise _refused(answer)
+        try:
+            answer = client.get(address)
+            if answer.status_code != 200:
+                raise _refused(answer)
+        except (httpx.HTTPError, ExportError) as e:
+            left -= 1
+            if not left or (isinstance(e, ExportError) and answer.status_code not in LATER):
+                raise ExportError(f"the file is here and not proven: {e}; call it again to go on") from e
+            time.sleep(wait_s)
+            continue
         proof: dict[str, Any] = answer.json()
         if proof["state"] == "complete":
             return proof

@@ -3,7 +3,11 @@
 import hashlib
 import json
 import resource
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,14 +25,21 @@ FILE = HEAD + b"".join(ROWS)
 
 
 @contextmanager
-def server(breaks: list[int], sha256: str = "", states: tuple[str, ...] = ()) -> Iterator[tuple[str, list[str]]]:
-    """Speaks as the API does; its answers break off after so many bytes, one after the other. Gives (url, requests)."""
+def server(
+    breaks: list[int], sha256: str = "", states: tuple[str, ...] = (), busy: dict[int, int] | None = None
+) -> Iterator[tuple[str, list[str]]]:
+    """Speaks as the API does; its answers break off after so many bytes, one after the other. `busy`: status by the
+    number of the request; 0 answers nothing. Gives (url, requests).
+    """
     asked: list[str] = []
     left = list(states)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             asked.append(self.path)
+            if (status := (busy or {}).get(len(asked))) is not None:
+                self.refuse(status)
+                return
             url = urlsplit(self.path)
             query = {k: v[0] for k, v in parse_qs(url.query).items()}
             if url.path.startswith("/v1/exports/") and not query:
@@ -48,6 +59,13 @@ def server(breaks: list[int], sha256: str = "", states: tuple[str, ...] = ()) ->
             self.send_header("link", f'<http://127.0.0.1:{port}/v1/exports/abc>; rel="describedby"')
             self.end_headers()
             self.wfile.write(body[:cut])
+
+        def refuse(self, status: int) -> None:
+            if status:
+                self.send_response(status)
+                self.send_header("retry-after", "0")
+                self.end_headers()
+                self.wfile.write(b'{"detail": "Not now."}')
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -74,6 +92,39 @@ def test_a_broken_file_goes_on_and_is_whole(tmp_path: Path, breaks: list[int]) -
     assert sum("/export?" in path for path in asked) == 1
     assert sum("after_row" in path for path in asked) == n
     assert sorted(path.name for path in tmp_path.iterdir()) == ["f.csv"]
+
+
+def test_a_server_that_is_busy_or_starts_again_is_waited_for(tmp_path: Path) -> None:
+    with server([20_000], busy={1: 503, 3: 503, 4: 0, 5: 429, 7: 503, 8: 0}) as (url, asked):
+        take(f"{url}/v1/traffic/export", [("format", "csv")], tmp_path / "f.csv", "csv", 0.01)
+    assert (tmp_path / "f.csv").read_bytes() == FILE
+    assert len(asked) == 9
+
+
+def test_a_file_that_is_not_proven_stays_for_the_next_call(tmp_path: Path) -> None:
+    with server([], busy={2: 404}) as (url, _):
+        with pytest.raises(ExportError, match="call it again"):
+            take(f"{url}/v1/traffic/export", [], tmp_path / "f.csv", "csv", 0.01)
+        take(f"{url}/v1/traffic/export", [], tmp_path / "f.csv", "csv", 0.01)
+    assert (tmp_path / "f.csv").read_bytes() == FILE
+
+
+def test_a_device_is_not_replaced_by_a_file() -> None:
+    words = [sys.executable, "-c", "from deploy.cli import main; main()", "export", "traffic", "-o", "/dev/full"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and done.stderr.startswith("cityfeed: --output /dev/full: ")
+
+
+def test_who_ends_it_is_told_how_to_go_on(tmp_path: Path) -> None:
+    with server([], states=("proving",) * 10_000) as (url, asked):
+        words = [sys.executable, "-c", "from deploy.cli import main; main()", "export", "traffic", "--url", url]
+        running = subprocess.Popen([*words, "-o", tmp_path / "f.csv"], stderr=subprocess.PIPE, text=True)
+        while not any("/exports/" in path for path in asked):
+            time.sleep(0.01)
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=30)
+    assert running.returncode == 130 and "the same command goes on" in said and "Traceback" not in said
+    assert (tmp_path / "f.csv.part").read_bytes() == FILE
 
 
 def test_formats_without_lines_go_on_after_the_last_byte(tmp_path: Path) -> None:
