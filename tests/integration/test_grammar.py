@@ -394,3 +394,21 @@ async def test_every_page_names_the_state_it_shows(app: FastAPI, history: Histor
     assert found[0].page is None
     rows, _ = await read_through(app, f"/v1/traffic/readings?{ALL_DAYS}&cursor={body['meta']['cursor']}")
     assert rows and all(row["sensor"] != "late" for row in rows)
+
+
+async def test_what_is_rare_is_not_looked_for_among_all(app: FastAPI, history: History) -> None:
+    """A page by a flag that few readings have reads those alone: the index of what is not good."""
+    many = [
+        Reading("traffic", "a", "speed", DAY_0_MS + 10_000 * i, 10, 1.0, 4 if i % 2_000 == 7 else 1)
+        for i in range(8_000)
+    ]
+    history.store(many)
+    history.connection.execute("ANALYZE readings")
+    got = await get(app, f"/v1/traffic/readings?flag=4&from={rfc3339(DAY_0_MS)}&to={rfc3339(DAY_0_MS + DAY_MS)}")
+    assert len(got.json()["data"]) == 4
+    (plan,) = history.connection.execute(
+        "EXPLAIN (ANALYZE, FORMAT JSON) SELECT * FROM readings WHERE series = %s AND start < '2026-11-16Z'"
+        " AND flag = ANY('{3,4}'::smallint[]) ORDER BY start",
+        (history.series("traffic", "a", "speed"),),
+    ).fetchone() or ([],)
+    assert plan[0]["Plan"]["Actual Rows"] == 4 and "'Rows Removed by Filter': 0" in str(plan)
