@@ -18,8 +18,9 @@ from pathlib import Path, PurePath
 
 import msgspec
 
-from schemas.datasets import Dataset, read_datasets, shipped_files
+from schemas.datasets import Dataset, read_datasets, shipped_files, text_mistake
 from schemas.errors import CityFolderError
+from schemas.indices.hourly import INDICES
 from schemas.quantities import QUANTITIES
 from schemas.readings import SENSOR_PATTERN, PeriodS
 from schemas.registry import Registration, rule_mistakes
@@ -29,6 +30,8 @@ from schemas.sections import mistakes as section_mistakes
 from schemas.toml_files import Path as Keys
 from schemas.toml_files import TomlFile
 from schemas.units import conversion
+
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 
 FILES = ("city.toml", "sources.toml", "sections.toml", "sensors.csv", "sensors.geojson")
 
@@ -107,8 +110,12 @@ def read_files(folder: Path) -> dict[str, str]:
     paths = [folder / name for name in FILES] + sorted((folder / "datasets").glob("*.toml"))
     texts: dict[str, str] = {}
     problems: list[str] = []
-    for path in filter(Path.is_file, paths):
-        name, data = path.relative_to(folder).as_posix(), path.read_bytes()
+    for path in filter(Path.exists, paths):
+        name = path.relative_to(folder).as_posix()
+        if not path.is_file():
+            problems.append(f"{name}: not a file; take it away, or write the file")
+            continue
+        data = path.read_bytes()
         try:
             texts[name] = data.decode("utf-8-sig")
         except UnicodeDecodeError as e:
@@ -157,6 +164,12 @@ def parse_city(files: Mapping[str, str]) -> City:
 
 
 def _info_mistakes(info: CityInfo) -> Iterator[tuple[Keys, str]]:
+    if problem := text_mistake(info.name):
+        yield ("name",), f"name {problem}"
+    if not info.languages or not all(map(_LANGUAGE.fullmatch, info.languages)):
+        yield ("languages",), f"languages are codes such as en or pt-BR, one at least; not {list(info.languages)}"
+    if info.preferred_index not in INDICES:
+        yield ("preferred_index",), f"there is no index {info.preferred_index!r}; there are {', '.join(INDICES)}"
     if info.time_zone not in zoneinfo.available_timezones():
         yield ("time_zone",), f"time_zone {info.time_zone!r} is not an IANA zone such as America/Los_Angeles"
     west, south, east, north = info.bbox

@@ -23,6 +23,12 @@ from schemas.toml_files import Path, TomlFile
 from schemas.units import conversion
 
 OCCUPANCY = "occupancy"
+TEXTS = (
+    "title", "description", "licence", "attribution", "publisher", "contact", "category", "department", "data_type",
+)  # fmt: skip
+"""What people and catalogs read of a dataset: none may be empty."""
+MAX_WAIT_S, MAX_HORIZON_S = 31 * 86_400, 100 * 366 * 86_400
+_CONTACT = re.compile(r"(mailto:)?[^\s@]+@[^\s@]+")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DURATION = re.compile(r"P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?")
 _DURATION_S = (365 * 86_400, 30 * 86_400, 7 * 86_400, 86_400, 3600, 60, 1)
@@ -120,6 +126,15 @@ class Dataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return {pollutant: self.index_metrics.get(pollutant, pollutant) for pollutant in pollutants}
 
 
+def text_mistake(text: str) -> str:
+    """What is wrong with a text that people are to read; empty: nothing."""
+    if not text.strip():
+        return "is empty; say it"
+    if any(character < " " and character not in "\n\t" for character in text):
+        return "has a control character"
+    return ""
+
+
 def duration_s(text: str) -> int | None:
     """Seconds of an ISO 8601 duration (a month as 30 days, a year as 365), None for what is none."""
     found = _DURATION.fullmatch(text)
@@ -164,9 +179,17 @@ def _mistakes(dataset: Dataset, stem: str) -> Iterator[tuple[Path, str]]:
         yield ("id",), f"id {dataset.id!r} is reserved or not of the form {DATASET_PATTERN.pattern}"
     elif dataset.id != stem:
         yield ("id",), f"id {dataset.id!r} must be the file's name; call the file {dataset.id}.toml"
-    for field in ("lateness_s", "silence_s", "repair_horizon_s"):
+    for holder, fields in (((), TEXTS), (("privacy",), Privacy.__struct_fields__)):
+        for field in fields:
+            if problem := text_mistake(getattr(dataset.privacy if holder else dataset, field)):
+                yield (*holder, field), f"{'.'.join((*holder, field))} {problem}"
+    if not _CONTACT.fullmatch(dataset.contact) and not text_mistake(dataset.contact):
+        yield ("contact",), "contact is an e-mail address: whom researchers ask"
+    for field, most_s in (("lateness_s", MAX_WAIT_S), ("silence_s", MAX_WAIT_S), ("repair_horizon_s", MAX_HORIZON_S)):
         if getattr(dataset, field) < 0:
             yield (field,), f"{field} must not be negative"
+        elif getattr(dataset, field) > most_s:
+            yield (field,), f"{field} must be at most {most_s} ({most_s // 86_400} days)"
     if duration_s(dataset.update_frequency) is None:
         yield ("update_frequency",), "update_frequency is an ISO 8601 duration, such as PT5M or P1D"
     if dataset.hvd_category and not dataset.hvd_category.startswith("http"):

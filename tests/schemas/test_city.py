@@ -114,6 +114,10 @@ def test_a_mistake_in_a_datasets_file_is_not_told_of_all_its_sensors_as_well() -
         ("bbox", "[units]\nspeed = 'Cel'\nbbox", "city.toml:1: bbox is missing; add it"),
         ("bbox", "units = { speed = 'Cel' }\nbbox", "city.toml:3: units: no conversion from 'Cel' to km/h for speed"),
         ("bbox", "timezone = 'x'\nbbox", "city.toml:3: timezone means nothing here; known are name, time_zone"),
+        ('"Small Town"', '""', "city.toml:1: name is empty; say it"),
+        ("bbox", "languages = ['english']\nbbox", "city.toml:3: languages are codes such as en or pt-BR, one at least"),
+        ("bbox", "languages = []\nbbox", "city.toml:3: languages are codes such as en or pt-BR, one at least; not []"),
+        ("bbox", "preferred_index = 'aqi'\nbbox", "city.toml:3: there is no index 'aqi'; there are us-aqi, nowcast"),
         ("bbox = [", "bbox = [[", "city.toml:4: not TOML: "),
     ],
 )
@@ -243,6 +247,14 @@ def test_every_file_that_is_not_utf8_is_told_with_its_line(tmp_path: Path) -> No
         "sources.toml:1: not UTF-8; save it as UTF-8",
         "sensors.csv:2: not UTF-8; save it as UTF-8",
     ]
+
+
+def test_a_folder_in_a_files_place_is_told_and_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "city.toml").write_text(CITY)
+    (tmp_path / "datasets" / "noise.toml").mkdir(parents=True)
+    with pytest.raises(CityFolderError) as caught:
+        read_city(tmp_path)
+    assert caught.value.problems == ["datasets/noise.toml: not a file; take it away, or write the file"]
 
 
 # --- docs/city-folder.md -----------------------------------------------------------------------------------------
