@@ -1,5 +1,7 @@
 """What is measured of a dataset, beside what its file declares. Kept for a minute; the database may be away."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -30,7 +32,7 @@ class Facts:
     end of a reading to its receipt, in seconds, over the newest reading of each series. `validity` is the share of
     these that passed their checks; a suspect one counts half, none where a newer one failed. `coverage` is the share of
     the last 24 closed hours that readings cover, `cadence_s` the median time between them. `bbox` is west, south,
-    east, north of the sensors' public places.
+    east, north around the sensors' public places.
     """
 
     sensors: int = 0
@@ -44,6 +46,20 @@ class Facts:
     cadence_s: float | None = None
     bbox: tuple[float, float, float, float] | None = None
     validity: float | None = None
+
+
+BBOX_STEPS = 1000  # to a degree: about 100 m
+
+
+def _around(degrees: Sequence[float], most: float) -> tuple[float, float]:
+    """The smallest range in whole steps that holds all of these, and is one, also where they are all the same: a box
+    that is written with few digits is not to leave a sensor out, nor to be no polygon.
+    """
+    low = math.floor(round(min(degrees) * BBOX_STEPS, 6))
+    high = math.ceil(round(max(degrees) * BBOX_STEPS, 6))
+    if low == high:
+        low, high = low - 1, high + 1
+    return max(-most, low / BBOX_STEPS), min(most, high / BBOX_STEPS)
 
 
 def measure(rows: list[LatestRow], registry: Registry, dataset: str, now_ms: int) -> Facts:
@@ -60,7 +76,8 @@ def measure(rows: list[LatestRow], registry: Registry, dataset: str, now_ms: int
     bbox = None
     if places:
         lon, lat = zip(*places, strict=True)
-        bbox = (min(lon), min(lat), max(lon), max(lat))
+        (west, east), (south, north) = _around(lon, 180.0), _around(lat, 90.0)
+        bbox = (west, south, east, north)
     if not rows:
         return Facts(len(sensors), bbox=bbox)
     ends = np.array([row.start + row.period_s * 1000 for row in rows])

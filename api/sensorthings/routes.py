@@ -1,9 +1,9 @@
 """`GET /sensorthings/v1.1` and all below it."""
 
 import msgspec
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
-from api import state
+from api import params, state
 from api.answers import has
 from api.queries.sensorthings.entities import ENTITIES
 from api.sensorthings.paths import no_such
@@ -45,7 +45,7 @@ def _mqtt_endpoints(settings: Settings, host: str) -> list[str]:
     return [f"{scheme}://{host}:{port}" for scheme, port in ports if port]
 
 
-@router.get("/definitions/{metric}")
+@router.get("/definitions/{metric}", dependencies=[Depends(params.takes_none)])
 async def definition(request: Request, metric: str) -> Response:
     """What a metric is: the definition of an ObservedProperty that no public vocabulary has."""
     quantity = QUANTITIES.get(metric)

@@ -29,7 +29,9 @@ def placed(sensor: str, lon: float, lat: float, precision_m: int = 0, valid_to: 
 
 def test_nothing_is_known_of_what_never_spoke() -> None:
     assert measure([], registry(), "air-quality", NOW_MS) == Facts()
-    assert measure([], registry(placed("a", 1.0, 2.0)), "air-quality", NOW_MS) == Facts(1, bbox=(1.0, 2.0, 1.0, 2.0))
+    assert measure([], registry(placed("a", 1.0, 2.0)), "air-quality", NOW_MS) == Facts(
+        1, bbox=(0.999, 1.999, 1.001, 2.001)
+    )
 
 
 def test_lateness_is_from_the_end_of_a_reading_to_its_receipt() -> None:
@@ -51,6 +53,8 @@ def test_the_box_is_of_public_places_that_are_of_today() -> None:
         placed("b", -100.0, 30.0, valid_to=NOW_MS - 1),
         placed("c", -118.0, 34.5),
     )
+    exact = measure([], registry(placed("a", -118.43219, 34.05671), placed("b", 179.9999, 90.0)), "air-quality", NOW_MS)
+    assert exact.bbox == (-118.433, 34.056, 180.0, 90.0), "no sensor is outside, and no degree is there that is none"
     box = measure([], known, "air-quality", NOW_MS).bbox
     assert box is not None and box[0] != -118.4321 and abs(box[0] + 118.4321) < 0.1  # on its grid
     assert box[1:] == (box[1], -118.0, 34.5)
