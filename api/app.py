@@ -61,7 +61,7 @@ def make_app(settings: Settings, now_ms: Callable[[], int] = wall_clock_ms) -> F
     cursors = Cursors(load_key(settings))
     hub = Hub(settings, known, latest, cursors)
     app = FastAPI(
-        title="cityfeed", version=VERSION, docs_url=None, redoc_url=None, openapi_url="/openapi.json",
+        title="cityfeed", version=VERSION, docs_url=None, redoc_url=None, openapi_url=None,
         redirect_slashes=False, lifespan=_lifespan,  # a redirect to the Host header's name: problems has a better one
     )  # fmt: skip
     pool, log = make_pool(settings), Log(settings)

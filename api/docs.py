@@ -1,14 +1,32 @@
-"""/docs: Swagger UI, its files from the package `fastapi-swagger`, so that no outside host is asked."""
+"""/openapi.json, and /docs: Swagger UI, its files from the package `fastapi-swagger`: no outside host is asked."""
 
-from fastapi import APIRouter
+import hashlib
+
+import msgspec
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
+
+from api import params
+from api.answers import has
 
 router = APIRouter(include_in_schema=False)
 
 FILES_AT = "/docs/files"
 files = StaticFiles(packages=[("fastapi_swagger", "resources")])
+MAX_AGE_S = 300
+
+
+@router.get("/openapi.json", dependencies=[Depends(params.takes_none)])
+async def openapi(request: Request) -> Response:
+    """The API's description, for programs."""
+    body = msgspec.json.encode(request.app.openapi())
+    tag = f'W/"{hashlib.blake2b(body, digest_size=9).hexdigest()}"'
+    headers = {"etag": tag, "cache-control": f"public, max-age={MAX_AGE_S}"}
+    if has(request.headers.get("if-none-match", ""), tag):
+        return Response(status_code=304, headers=headers)
+    return Response(body, headers=headers, media_type="application/json")
 
 
 @router.get("/docs")

@@ -133,7 +133,7 @@ async def test_links_follow_the_public_address(tmp_path: Path) -> None:
 
 
 async def test_a_cached_answer_is_not_sent_again(app: FastAPI) -> None:
-    for path in ("/v1/datasets", "/v1/traffic/sensors", "/v1/traffic/latest"):
+    for path in ("/openapi.json", "/v1/datasets", "/v1/traffic/sensors", "/v1/traffic/latest"):
         got = await get(app, path)
         assert got.headers["cache-control"].startswith("public, max-age=")
         again = await get(app, path, **{"if-none-match": got.headers["etag"]})

@@ -19,7 +19,7 @@ NO_PARAMETERS = (
     "/health", "/ready", "/metrics", "/problems/bad-range", "/data.json", "/dcat-us-3.json", "/catalog.jsonld",
     "/catalog.ttl", "/catalog/changes.atom", "/catalog/traffic/schema.org.jsonld", "/catalog/traffic/croissant.json",
     "/catalog/traffic/datapackage.json", "/v1/datasets/schedule", "/asyncapi.json", "/v1/archive/traffic",
-    "/definitions/pm25",
+    "/definitions/pm25", "/openapi.json",
 )  # fmt: skip
 
 
