@@ -15,8 +15,8 @@ from schemas.sections import Part, Section
 
 Array = npt.NDArray[Any]
 
-STALE_AFTER_MS = 15 * 60_000
-"""A section whose newest window ended so long ago says nothing of the traffic now."""
+SILENT_AFTER_MS = 15 * 60_000
+"""A section of which nothing was heard for so long is stale: what it said before says nothing of the traffic now."""
 LEAD_MS = 2 * 3_600_000
 """So much before the range is looked at, so that congestion knows what it was."""
 
@@ -82,18 +82,25 @@ def rows_of(
             _number(total_km / mean[i] * 3600 if has_length else np.nan),
             _number(delay[i] if has_length else np.nan),
             _number(density[i]), levels[i], congested[i], int(there[i]), len(section.parts),
-            None if age_ms is None else age_ms / 1000, age_ms is not None and age_ms > STALE_AFTER_MS,
+            None if age_ms is None else age_ms / 1000, False,
         )  # fmt: skip
 
 
-def stale_row(asked: Asked, section: Section, newest_ms: int | None) -> MeasureRow:
-    """The newest row of a section that has not been heard of: when its newest window was, and no numbers."""
+def is_stale(heard_ms: int | None, span_s: int, now_ms: int) -> bool:
+    """Whether a section is: heard of last at the end of a reading, never where None. One whose sensors send every
+    `span_s` may be silent for two of those.
+    """
+    return heard_ms is None or now_ms - heard_ms > max(SILENT_AFTER_MS, 2000 * span_s)
+
+
+def row_without_numbers(asked: Asked, section: Section, newest_ms: int | None, stale: bool) -> MeasureRow:
+    """The newest row of a section that is stale, or has no closed window yet: when its newest window was."""
     start, end = (None, None) if newest_ms is None else (rfc3339(newest_ms), rfc3339(newest_ms + asked.width_ms))
     now_ms = asked.now_ms or 0
     age_s = None if newest_ms is None else max(now_ms - newest_ms - asked.width_ms, 0) / 1000
     return MeasureRow(
         asked.dataset, section.id, section.name, start, end, None, None, None, None, None, None, None, None, None, None,
-        None, None, None, 0, len(section.parts), age_s, True,
+        None, None, None, 0, len(section.parts), age_s, stale,
     )  # fmt: skip
 
 

@@ -252,7 +252,13 @@ class MeasureRow(msgspec.Struct, frozen=True, gc=False):
     sensors: Annotated[int, Meta(description="Sensors that had a speed.", examples=[2])]
     sensors_expected: Annotated[int, Meta(description="Of how many.", examples=[2])]
     age_s: Annotated[float | None, Meta(description="With `latest`: seconds since the window's end.", examples=[42.0])]
-    stale: Annotated[bool, Meta(description="With `latest`: not heard of for 15 minutes.", examples=[False])]
+    stale: Annotated[
+        bool,
+        Meta(
+            description="With `latest`: nothing was heard of it for 15 minutes, or for two periods of its sensors.",
+            examples=[False],
+        ),
+    ]
 
 
 class MeasuresMeta(msgspec.Struct, frozen=True, rename={"from_": "from"}):

@@ -4,10 +4,12 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 from fastapi import APIRouter, Request, Response
 
 from api import columns, formats, measures, paging, params, state
 from api.answers import answer, max_age_s
+from api.newest import All
 from api.openapi import OPERATIONS, route
 from api.params import WIDTHS, Asked
 from api.problems import bad_parameter
@@ -26,7 +28,6 @@ KIND = "measures"
 ORDER = "start, then section"
 RANGE_S, MOST_RANGE_S = 6 * 3600, 7 * 86_400
 LATEST_MAX_AGE_S = 30
-LATEST_LOOKS_BACK_MS = 2 * measures.STALE_AFTER_MS
 SOURCES = "Highway Capacity Manual, 7th edition; FHWA, Urban Congestion Report: documentation and definitions"
 _WIDTHS = ("5m", "15m", "1h")
 
@@ -73,12 +74,13 @@ async def measures_(request: Request, dataset: str) -> Response:
 
 async def _find(connection: Connection, here: AppState, dataset: Dataset, asked: Asked, now_ms: int) -> _Found:
     width_ms = WIDTHS[asked.width].seconds * 1000
-    from_ms, to_ms = _range(asked, now_ms)
+    from_ms, to_ms = _range(asked, dataset, now_ms)
     sensors = await traffic.sensors_with_speed(connection, dataset.id)
     sections = _chosen(measures.sections_of(dataset.id, here.city.sections, sensors), asked)
     parts = sorted({part.sensor for section in sections for part in section.parts})
     learned = await traffic.free_flow(connection, dataset.id, parts, to_ms, here.city.info.time_zone)
     newest = await traffic.newest(connection, dataset.id, parts, width_ms // 1000) if asked.latest else {}
+    heard_ms = _heard(here, dataset.id) if asked.latest else {}
     begin_ms = max(FIRST_MS, from_ms - measures.LEAD_MS)
     windows = measures.by_series(
         await traffic.windows(connection, dataset.id, parts, width_ms // 1000, begin_ms, to_ms)
@@ -88,15 +90,35 @@ async def _find(connection: Connection, here: AppState, dataset: Dataset, asked:
     for section in sections:
         made = list(measures.rows_of(what, section, windows, learned))
         if asked.latest:
-            heard = [newest[part.sensor] for part in section.parts if part.sensor in newest]
-            made = made[-1:] or [measures.stale_row(what, section, max(heard, default=None))]
+            starts = [newest[part.sensor] for part in section.parts if part.sensor in newest]
+            heard = [heard_ms[part.sensor] for part in section.parts if part.sensor in heard_ms]
+            heard_last = max([*heard, *(start + width_ms for start in starts)], default=None)
+            stale = measures.is_stale(heard_last, _span_s(here, section), now_ms)
+            made = [] if stale else made[-1:]
+            made = made or [measures.row_without_numbers(what, section, max(starts, default=None), stale)]
         rows += made
     return _Found(rows, from_ms, to_ms)
 
 
-def _range(asked: Asked, now_ms: int) -> tuple[int, int]:
+def _heard(here: AppState, dataset: str) -> dict[str, int]:
+    """By sensor: the end of its newest reading of speed, which is known long before its window is closed."""
+    order = here.newest.order(here.latest, All(dataset, "speed"))
+    rows, _ = here.latest.columns(order)
+    ends = rows["start"] + rows["period_s"].astype(np.int64) * 1000
+    return {here.latest.keys[i][1]: end for i, end in zip(order.tolist(), ends.tolist(), strict=True)}
+
+
+def _span_s(here: AppState, section: Section) -> int:
+    """Of its parts the most seconds from one reading to the next."""
+    rules = [here.registry.rule(section.dataset, part.sensor, "speed") for part in section.parts]
+    return max((rule.cadence_s or rule.period_s for rule in rules), default=0)
+
+
+def _range(asked: Asked, dataset: Dataset, now_ms: int) -> tuple[int, int]:
     if asked.latest:
-        return now_ms - LATEST_LOOKS_BACK_MS - WIDTHS[asked.width].seconds * 1000, now_ms
+        # The newest window that is closed ended a width and the dataset's lateness ago at the most, if all is well.
+        looks_back_s = 2 * WIDTHS[asked.width].seconds + dataset.lateness_s + dataset.silence_s
+        return now_ms - looks_back_s * 1000 - measures.SILENT_AFTER_MS, now_ms
     to_ms = now_ms if asked.to_ms is None else asked.to_ms
     from_ms = max(FIRST_MS, to_ms - RANGE_S * 1000) if asked.from_ms is None else asked.from_ms
     if not 0 < to_ms - from_ms <= MOST_RANGE_S * 1000:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.measures import Asked, by_series, rows_of, sections_of, stale_row
+from api.measures import Asked, by_series, is_stale, row_without_numbers, rows_of, sections_of
 from api.queries.traffic import Quarter
 from api.rows import MeasureRow
 from schemas.sections import Part, Section
@@ -72,16 +72,24 @@ def test_congestion_forgets_over_a_hole() -> None:
     assert [row.congested for row in rows(windows)] == [True, None]
 
 
-def test_a_silent_section_says_when_it_was_heard() -> None:
+def test_a_section_without_numbers_says_when_it_was_heard() -> None:
     asked = Asked("traffic", T0, T0 + QUARTER_MS, QUARTER_MS, T0 + 10 * QUARTER_MS)
-    row = stale_row(asked, SECTION, T0)
+    row = row_without_numbers(asked, SECTION, T0, True)
     assert (row.stale, row.age_s, row.speed, row.start) == (True, 9 * 900, None, "2026-11-15T00:00:00.000Z")
-    never = stale_row(asked, SECTION, None)
+    never = row_without_numbers(asked, SECTION, None, True)
     assert (never.stale, never.age_s, never.start, never.sensors) == (True, None, None, 0)
 
 
 def test_the_newest_row_has_an_age() -> None:
-    for late, stale in ((1, False), (3, True)):
-        asked = Asked("traffic", T0, T0 + QUARTER_MS, QUARTER_MS, T0 + late * QUARTER_MS + 1)
-        (row,) = rows_of(asked, SECTION, by_series(quarter("a", 0, 90.0)), LEARNED)
-        assert row.stale is stale
+    asked = Asked("traffic", T0, T0 + QUARTER_MS, QUARTER_MS, T0 + 3 * QUARTER_MS)
+    (row,) = rows_of(asked, SECTION, by_series(quarter("a", 0, 90.0)), LEARNED)
+    assert (row.age_s, row.stale) == (2 * 900, False)
+
+
+@pytest.mark.parametrize(
+    ("heard_s_ago", "span_s", "stale"),
+    [(0, 300, False), (900, 300, False), (901, 300, True), (901, 0, True), (7200, 3600, False), (7201, 3600, True)],
+)
+def test_a_section_is_stale_when_nothing_was_heard_of_it(heard_s_ago: int, span_s: int, stale: bool) -> None:
+    assert is_stale(T0 - heard_s_ago * 1000, span_s, T0) is stale
+    assert is_stale(None, span_s, T0)

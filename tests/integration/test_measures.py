@@ -8,10 +8,11 @@ from zoneinfo import ZoneInfo
 import pytest
 from fastapi import FastAPI
 
+from api.params import WIDTHS
 from api.times import rfc3339
 from schemas.sections import Part, Section
-from tests.api.city import NOW_MS, client_of
-from tests.integration.history import History
+from tests.api.city import NOW_MS, client_of, hear, heard
+from tests.integration.history import History, Reading
 from tests.integration.test_api import app, database, get, history, window  # noqa: F401  (fixtures)
 
 QUARTER_MS, HOUR_MS, DAY_MS = 900_000, 3_600_000, 86_400_000
@@ -85,6 +86,26 @@ async def test_the_newest_of_each_section_or_when_it_was_heard(app: FastAPI, his
     assert by_section["north"]["age_s"] == (NOW_MS - NEWEST - QUARTER_MS) / 1000
     silent = by_section["c"]
     assert (silent["stale"], silent["speed"], silent["start"]) == (True, None, rfc3339(NEWEST - 40 * QUARTER_MS))
+
+
+@pytest.mark.parametrize("width", ["5m", "15m", "1h"])
+async def test_who_is_heard_is_not_stale_while_its_newest_window_is_open(
+    app: FastAPI,  # noqa: F811
+    history: History,  # noqa: F811
+    width: str,
+) -> None:
+    """At a full hour the window that ends now is open, for late readings; the one before is the newest."""
+    width_s = WIDTHS[width].seconds
+    newest = {name: NOW_MS - 2 * width_s * 1000 for name in ("a", "b", "c")} | {"silent": NOW_MS - 9 * HOUR_MS}
+    history.publish([window(name, start, width_s, mean=70.0) for name, start in newest.items()])
+    history.store([Reading("traffic", "new", "speed", NOW_MS - 420_000)])
+    for name in ("a", "c", "new"):
+        hear(app, heard("traffic", name, "speed", "km/h", [NOW_MS - 420_000]))
+    hear(app, heard("traffic", "silent", "speed", "km/h", [NOW_MS - 3 * HOUR_MS]))
+    rows = (await get(app, f"/v1/traffic/measures?latest=true&width={width}")).json()["data"]
+    assert {row["section"]: (row["stale"], row["speed"]) for row in rows} == {
+        "north": (False, pytest.approx(70.0)), "c": (False, 70.0), "new": (False, None), "silent": (True, None),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
