@@ -20,6 +20,11 @@ from api.sensorthings.syntax import Call, Constant, Node, Operation, Path
 COMPARE = {"eq": "=", "ne": "<>", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 MIRROR = {"eq": "eq", "ne": "ne", "gt": "lt", "ge": "le", "lt": "gt", "le": "ge"}
 ARITHMETIC = {"add": "({} + {})", "sub": "({} - {})", "mul": "({} * {})", "div": "({} / nullif({}, 0))"}
+TYPES = {
+    "text": "text", "number": "float8", "time": "timestamptz", "duration": "interval", "date": "date", "clock": "time",
+    "bool": "boolean",
+}  # fmt: skip
+"""SQL's type of a kind."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MOD = "mod(({})::numeric, nullif(({})::numeric, 0))::float8"
 
@@ -133,16 +138,15 @@ class Scope:
     # -- literals and kinds -----------------------------------------------------------------------------------
 
     def _constant(self, node: Constant) -> Value:
-        types = {"text": "text", "time": "timestamptz", "duration": "interval", "date": "date", "clock": "time"}
         if node.kind == "number":
             sql = self.parameters.put(node.value, "bigint" if isinstance(node.value, int) else "float8")
         elif node.kind == "bool":
-            sql = "true" if node.value else "false"
+            sql = f"{'true' if node.value else 'false'}::boolean"  # a bare constant is no order
         elif node.kind == "interval":
             start, end = (self.parameters.put(t, "timestamptz") for t in node.value)
             return Value(start, "interval", end, node)
-        elif node.kind in types:
-            sql = self.parameters.put(node.value, types[node.kind])
+        elif node.kind in ("text", "time", "duration", "date", "clock"):
+            sql = self.parameters.put(node.value, TYPES[node.kind])
         else:
             sql = "NULL"
         return Value(sql, node.kind, constant=node)
@@ -152,7 +156,7 @@ class Scope:
         if value.kind == kind:
             return value.sql
         if value.kind == "null":
-            return "NULL"
+            return f"NULL::{TYPES[kind]}" if kind in TYPES else "NULL"
         if value.kind == "interval" and kind == "time":
             return value.sql
         if value.kind == "json":

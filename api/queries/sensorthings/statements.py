@@ -272,8 +272,8 @@ class Builder:
 
     def _array(self, entity: Entity, alias: str, options: Options) -> str:
         fields = [sql for name, sql in self._fields(entity, alias, options) if not name.endswith("Link")]
-        between = ", ', ', "
-        return f"concat('[', {between.join(fields)}, ']')"
+        parts = ["'['", *_between(fields), "']'"]
+        return f"concat({', '.join(parts)})"
 
     def _expand(self, entity: Entity, alias: str, item: Expand, depth: int) -> str:
         """SQL of `"name": value`, of a collection with its count and the link to the rest."""
