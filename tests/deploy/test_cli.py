@@ -67,6 +67,13 @@ def test_folders_are_the_projects_wherever_a_command_is_run(tmp_path: Path, monk
     assert prepare.layout(settings.load({})).state == (ROOT / ".cityfeed/run").resolve()
 
 
+@pytest.mark.parametrize("words", [(), ("-d", "traffic", "--day", "2026-11-20", "--bring-back")])
+def test_archive_says_in_a_line_what_does_not_answer(tmp_path: Path, words: tuple[str, ...]) -> None:
+    nobody = "postgresql://nobody@127.0.0.1:9/none"
+    done = cityfeed("archive", *words, CITYFEED_DATABASE_URL=nobody, CITYFEED_STATE_DIR=str(tmp_path))
+    assert done.returncode == 1 and done.stderr.startswith("cityfeed: archive: ") and "Traceback" not in done.stderr
+
+
 def test_status_says_when_nothing_runs(tmp_path: Path) -> None:
     done = cityfeed("status", CITYFEED_STATE_DIR=str(tmp_path))
     assert (done.returncode, done.stdout) == (1, "cityfeed is not running; `cityfeed up` starts it\n")

@@ -110,6 +110,10 @@ def test_what_the_ring_does_not_have_comes_from_kafka_and_what_kafka_does_not_ha
         back.until(lambda: len(back.rows()) == 50)
         back.assert_no_gap()
         assert back.repeats == 0
+    move_today(stack)  # what the cursor has not is in the archive alone: never a part of it, as if that were all
+    with listening(stack, cursor=cursors.encode_feed(first), **WANTED) as back:
+        assert [back.of("subscribed")[0][name] for name in ("recovered", "reason")] == [False, "expired"]
+    stack.query("DELETE FROM moved_days RETURNING day")
     stack.query("DELETE FROM positions RETURNING part")  # as if the database were another one
     with listening(stack, cursor=cursors.encode_feed(first), **WANTED) as back:
         (subscribed,) = back.of("subscribed")
@@ -260,16 +264,20 @@ def test_a_replay_keeps_the_spacing_ends_at_to_and_can_be_taken_up_again(stack: 
         client.until(lambda: len(client.of("subscribed") + client.of("error")) == 5)
         assert [error["code"] for error in client.of("error")] == ["bad_cursor"]
         assert len(client.rows()) == 12 - had + 24
-    stack.query(
-        "INSERT INTO moved_days (day, dataset, revision, path, log_path, rows, periods)"
-        " VALUES (%s, 'traffic', 1, '', '', 0, '{}') RETURNING day",
-        [ended.toordinal() - datetime(1970, 1, 1, tzinfo=UTC).toordinal()],
-    )
+    move_today(stack)
     with player(stack, begun.isoformat(), ended.isoformat(), speed="max") as client:
         client.until(lambda: client.of("error"))
         assert client.of("error")[0]["code"] == "archived" and not client.of("replayed")
         client.say(type="replay", id=1, filter={"dataset": ["air-quality"]}, **again)
         client.until(lambda: client.of("replayed"), timeout_s=60)  # nothing of it has left; and the id is free
+
+
+def move_today(stack: ServiceStack) -> None:
+    """As if today's readings had left the database for the archive."""
+    stack.query(
+        "INSERT INTO moved_days (day, dataset, revision, path, log_path, rows, periods)"
+        " VALUES (current_date - date '1970-01-01', 'traffic', 1, '', '', 0, '{}') RETURNING day"
+    )
 
 
 def player(stack: ServiceStack, since: str, to: str | None = None, **wanted: Any) -> "closing[Listener]":
