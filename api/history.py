@@ -228,14 +228,14 @@ async def _series(
     rows = []
     for key, sensor, metric, first_ms in found:
         rule = registry.rule(dataset, sensor, metric)
-        since, until = _expected(registry, dataset, sensor, first_ms, due_ms)
+        since, until = expected(registry, dataset, sensor, first_ms, due_ms)
         step = rule.cadence_s or rule.period_s
         unit = here.unit(dataset, sensor, metric)
         rows.append(pages.Series(key, sensor, metric, unit, step if step <= params.DAY_S else 0, since, until))
     return tuple(rows)
 
 
-def _expected(registry: Registry, dataset: str, sensor: str, first_ms: int | None, due_ms: int) -> tuple[int, int]:
+def expected(registry: Registry, dataset: str, sensor: str, first_ms: int | None, due_ms: int) -> tuple[int, int]:
     """From when to when readings are expected: since the registration's start or the first reading, whichever is
     earlier, up to the registration's end or what is due by now.
     """

@@ -33,13 +33,14 @@ class Agreement:
 
 
 def row(
-    dataset: Dataset, sensor: str, metric: str, unit: str | None, day_ms: int, span_s: int, until_ms: int, day: Day,
-    agreement: Agreement | None, detector: Health | None = None,
+    dataset: Dataset, sensor: str, metric: str, unit: str | None, day_ms: int, span_s: int, due_ms: tuple[int, int],
+    day: Day, agreement: Agreement | None, detector: Health | None = None,
 ) -> QualityRow:  # fmt: skip
-    """The row of a series' day. `span_s`: the time between its readings (0: not known); `until_ms`: up to when the day
-    is over by now.
+    """The row of a series' day. `span_s`: the time between its readings (0: not known); `due_ms`: from when to when
+    readings are expected of it.
     """
-    due = min(day_ms + DAY_MS, until_ms) - day_ms
+    since_ms, until_ms = due_ms
+    due = min(day_ms + DAY_MS, until_ms) - max(day_ms, since_ms)
     expected = max(due // (span_s * 1000), 0) if span_s else None
     share = {flag: count / day.n if day.n else None for flag, count in day.flags.items()}
     completeness = None if not expected else min(day.n / expected, 1.0)

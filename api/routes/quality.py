@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Request, Response
 
-from api import formats, paging, params, quality, state
+from api import formats, history, paging, params, quality, state
 from api.answers import answer, max_age_s
 from api.archive import past
 from api.openapi import OPERATIONS, route
@@ -55,7 +55,7 @@ async def report(request: Request, dataset: str) -> Response:
         pairs = list(itertools.islice(_pairs(known, from_ms, min(to_ms, now_ms), after), most + 1))
         page = pairs[:most]
         async with _with_archive(here, connection, dataset, page, now_ms):
-            rows = await _rows(here, connection, found, page, {(s, m): k for k, s, m, _ in known}, now_ms)
+            rows = await _rows(here, connection, found, page, {(s, m): (k, first) for k, s, m, first in known}, now_ms)
     next_url = None
     if len(pairs) > len(page):
         last = [str(from_ms), str(to_ms), str(page[-1][0]), *page[-1][1:]]
@@ -102,19 +102,23 @@ def _pairs(
 
 async def _rows(
     here: AppState, connection: series.Connection, dataset: Dataset, page: Sequence[Pair],
-    keys: dict[tuple[str, str], int], now_ms: int,
+    known: dict[tuple[str, str], tuple[int, int | None]], now_ms: int,
 ) -> list[QualityRow]:  # fmt: skip
-    days = await queries.days(connection, [(keys[sensor, metric], day) for day, sensor, metric in page])
+    days = await queries.days(connection, [(known[sensor, metric][0], day) for day, sensor, metric in page])
     agreed = await _agreements(here, connection, dataset, page)
     until_ms = now_ms - dataset.lateness_s * 1000
     detectors = await _detectors(here, connection, dataset, page, until_ms)
     rows = []
     for day_ms, sensor, metric in page:
+        key, first_ms = known[sensor, metric]
+        due_ms = history.expected(here.registry, dataset.id, sensor, first_ms, until_ms)
+        if not days[key, day_ms].n and due_ms[1] <= day_ms < until_ms:
+            continue  # the sensor was taken away before
         rule = here.registry.rule(dataset.id, sensor, metric)
         rows.append(
             quality.row(
                 dataset, sensor, metric, here.unit(dataset.id, sensor, metric), day_ms,
-                rule.cadence_s or rule.period_s, until_ms, days[keys[sensor, metric], day_ms],
+                rule.cadence_s or rule.period_s, due_ms, days[key, day_ms],
                 agreed.get((day_ms, sensor, metric)), detectors.get((day_ms, sensor)) if metric in METRICS else None,
             )
         )  # fmt: skip

@@ -27,8 +27,14 @@ def day(n: int, *, lateness: tuple[float, float] | None = (1.0, 30.0), **flags: 
     return Day(n, lateness, n - counted[Flag.FAIL], 50.0, 80.0, counted, tests)
 
 
-def row(of: Day, agreed: Agreement | None = None, until_ms: int = DAY + 9 * DAY_MS, span_s: int = 300) -> QualityRow:
-    return quality.row(TRAFFIC, "a", "speed", "km/h", DAY, span_s, until_ms, of, agreed)
+def row(
+    of: Day,
+    agreed: Agreement | None = None,
+    until_ms: int = DAY + 9 * DAY_MS,
+    span_s: int = 300,
+    since_ms: int = DAY - DAY_MS,
+) -> QualityRow:
+    return quality.row(TRAFFIC, "a", "speed", "km/h", DAY, span_s, (since_ms, until_ms), of, agreed)
 
 
 def test_a_score_is_the_product_of_its_parts_and_they_are_shown() -> None:
@@ -59,6 +65,8 @@ def test_of_a_day_that_is_not_over_only_what_is_due_is_expected() -> None:
     made = row(day(12, good=12), until_ms=DAY + 3_600_000)
     assert (made.n_expected, made.completeness) == (12, 1.0)
     assert row(day(0), until_ms=DAY - 1).n_expected == 0
+    begun = row(day(12, good=12), until_ms=DAY + 7_200_000, since_ms=DAY + 3_600_000)
+    assert (begun.n_expected, begun.completeness) == (12, 1.0), "nothing is due of a sensor before it is there"
 
 
 def test_a_day_of_one_value_is_constant() -> None:

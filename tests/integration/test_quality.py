@@ -51,6 +51,21 @@ async def test_completeness_lateness_flags_and_tests_by_day(app: FastAPI, histor
     assert (half["completeness"], half["score"]) == (0.5, 50.0)
 
 
+async def test_nothing_is_due_before_a_sensor_is_there_or_after_it_was_taken_away(
+    app: FastAPI,
+    history: History,
+) -> None:
+    for sensor in ("new", "gone"):
+        history.store(day_of(sensor)[144:])
+    taken_away = DAY_0_MS + DAY_MS + 6 * HOUR_MS
+    app.state.cityfeed.registry.apply(Registration("traffic", "gone", None, taken_away, Site("", -118.2, 34.0)))
+    rows = {(row["sensor"], row["start"][8:10]): (row["n"], row["n_expected"]) for row in await rows_of(app)}
+    assert rows == {
+        ("new", "15"): (144, 144), ("new", "16"): (0, 288), ("new", "17"): (0, 288),
+        ("gone", "15"): (144, 144), ("gone", "16"): (0, 72),
+    }  # fmt: skip
+
+
 async def test_imports_say_nothing_of_lateness(app: FastAPI, history: History) -> None:
     history.store(day_of("a", origin=1, received=NOW_MS))
     (row, *_) = await rows_of(app)
