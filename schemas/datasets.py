@@ -6,7 +6,7 @@ start, with file, line and reason.
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from importlib import resources
 from pathlib import PurePath
 
@@ -28,6 +28,7 @@ TEXTS = (
 )  # fmt: skip
 """What people and catalogs read of a dataset: none may be empty."""
 MAX_WAIT_S, MAX_HORIZON_S = 31 * 86_400, 100 * 366 * 86_400
+LAST_YEAR = 2100
 _CONTACT = re.compile(r"(mailto:)?[^\s@]+@[^\s@]+")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DURATION = re.compile(r"P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?")
@@ -135,6 +136,13 @@ def text_mistake(text: str) -> str:
     return ""
 
 
+def _is_day(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
+
+
 def duration_s(text: str) -> int | None:
     """Seconds of an ISO 8601 duration (a month as 30 days, a year as 365), None for what is none."""
     found = _DURATION.fullmatch(text)
@@ -190,39 +198,71 @@ def _mistakes(dataset: Dataset, stem: str) -> Iterator[tuple[Path, str]]:
             yield (field,), f"{field} must not be negative"
         elif getattr(dataset, field) > most_s:
             yield (field,), f"{field} must be at most {most_s} ({most_s // 86_400} days)"
-    if duration_s(dataset.update_frequency) is None:
-        yield ("update_frequency",), "update_frequency is an ISO 8601 duration, such as PT5M or P1D"
+    if not 0 < (duration_s(dataset.update_frequency) or 0) <= MAX_HORIZON_S:
+        yield ("update_frequency",), "update_frequency is an ISO 8601 duration, such as PT5M or P1D, above 0"
+    if not text_mistake(dataset.privacy.reviewed) and not _is_day(dataset.privacy.reviewed):
+        yield ("privacy", "reviewed"), "privacy.reviewed is the day of the review, such as 2026-11-01"
     if dataset.hvd_category and not dataset.hvd_category.startswith("http"):
         yield ("hvd_category",), "hvd_category is an address, such as http://data.europa.eu/bna/c_dd313021"
     if dataset.accept_since.tzinfo is None:
         yield ("accept_since",), "accept_since needs an offset, such as 2000-01-01T00:00:00Z"
+    elif dataset.accept_since.year > LAST_YEAR:
+        yield ("accept_since",), f"accept_since is after {LAST_YEAR}; all readings would be refused"
+    yield from _index_mistakes(dataset)
+    if not dataset.metrics:
+        yield ("metrics",), "a dataset has at least one metric; add a table such as [metrics.pm25]"
+    for name, metric in dataset.metrics.items():
+        for field, problem in _metric_mistakes(name, metric):
+            yield ("metrics", name, field), f"metrics.{name or repr(name)}: {problem}"
+    yield from _sensor_mistakes(dataset)
+    if dataset.position is not None and not _is_box(dataset.position.bbox):
+        yield ("position", "bbox"), "bbox must be [minLon, minLat, maxLon, maxLat] in degrees, low ends first"
+
+
+def _index_mistakes(dataset: Dataset) -> Iterator[tuple[Path, str]]:
+    """Of indices, the corrections that may feed them, and what does."""
     for name in dataset.indices:
         if name not in INDICES:
             yield ("indices",), f"there is no index {name!r}; there are {', '.join(INDICES)}"
+        elif dataset.indices.count(name) > 1:
+            yield ("indices",), f"index {name!r} is there twice"
+            break
     for corrected, rule in dataset.corrections.items():
         if corrected not in CORRECTED:
             yield ("corrections", corrected), f"{corrected!r} is no corrected metric; {', '.join(CORRECTED)} is"
         elif rule.by not in CORRECTIONS:
             yield ("corrections", corrected, "by"), f"no correction {rule.by!r}; there are {', '.join(CORRECTIONS)}"
-        elif unknown := [metric for metric in rule.inputs(corrected) if metric not in QUANTITIES]:
-            yield ("corrections", corrected), f"there is no quantity {unknown[0]!r}; schemas/quantities.py lists them"
+        elif problem := _input_mistake(corrected, rule):
+            yield ("corrections", corrected), f"corrections.{corrected}: {problem}"
     pollutants = {metric for index in INDICES.values() for metric in index.pollutants}
     for pollutant, source in dataset.index_metrics.items():
+        at: Path = ("index_metrics", pollutant)
         if pollutant not in pollutants:
-            yield (
-                ("index_metrics", pollutant),
-                f"no index is made of {pollutant!r}; of {', '.join(sorted(pollutants))}",
-            )
+            yield at, f"no index is made of {pollutant!r}; of {', '.join(sorted(pollutants))}"
         elif source not in INDEX_METRICS:
-            yield ("index_metrics", pollutant), f"{source!r} can't feed an index; {', '.join(INDEX_METRICS)} can"
-    if not dataset.metrics:
-        yield ("metrics",), "a dataset has at least one metric; add a table such as [metrics.pm25]"
-    for name, metric in dataset.metrics.items():
-        for field, problem in _metric_mistakes(name, metric):
-            yield ("metrics", name, field), f"metrics.{name}: {problem}"
-    yield from _sensor_mistakes(dataset)
-    if dataset.position is not None and not _is_box(dataset.position.bbox):
-        yield ("position", "bbox"), "bbox must be [minLon, minLat, maxLon, maxLat] in degrees, low ends first"
+            yield at, f"{source!r} can't feed an index; {', '.join(INDEX_METRICS)} can"
+        elif CORRECTED.get(source, source) != pollutant:
+            yield at, f"{source!r} is no measure of {pollutant!r}"
+        elif source in CORRECTED and source not in dataset.corrections and source not in dataset.metrics:
+            yield at, f"nothing makes {source!r} here; name its correction in corrections"
+
+
+def _input_mistake(corrected: str, rule: Rule) -> str:
+    """What is wrong with what a correction is made of; empty: nothing."""
+    inputs = rule.inputs(corrected)
+    if unknown := [metric for metric in inputs if metric not in QUANTITIES]:
+        return f"there is no quantity {unknown[0]!r}; schemas/quantities.py lists them"
+    if made := [metric for metric in inputs if metric in CORRECTED]:
+        return f"{made[0]!r} is corrected itself; a correction is made of what was measured"
+    if QUANTITIES[rule.humidity].unit != "%":
+        return f"humidity is in %, and {rule.humidity!r} is not"
+    channels: tuple[str, ...] = rule.channels or ()
+    if len(set(channels)) < len(channels):
+        return f"channels are two, not {channels[0]!r} twice"
+    unit = QUANTITIES[CORRECTED[corrected]].unit
+    if other := [metric for metric in channels if QUANTITIES[metric].unit != unit]:
+        return f"channels are in {unit}, and {other[0]!r} is not"
+    return ""
 
 
 def _sensor_mistakes(dataset: Dataset) -> Iterator[tuple[Path, str]]:

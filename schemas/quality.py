@@ -87,7 +87,7 @@ class Neighbours(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
 
     radius_m: Annotated[float, msgspec.Meta(gt=0, le=100_000)]
     suspect: float
-    min_sensors: Annotated[int, msgspec.Meta(ge=2)] = 3
+    min_sensors: Annotated[int, msgspec.Meta(ge=2, le=1000)] = 3
     share: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     spread: Annotated[float, msgspec.Meta(ge=0)] = 0.0
 
@@ -180,7 +180,7 @@ def mistakes(quality: Quality, span_s: int) -> Iterator[tuple[str, str]]:
         if not math.isfinite(number):
             yield field, f"{field}: {number} is not a number to compare with"
             return
-    yield from _season_mistakes(quality.climatology)
+    yield from _season_mistakes(quality.climatology, quality.fail)
     yield from _limit_mistakes(quality)
     yield from _window_mistakes(quality, span_s)
 
@@ -210,7 +210,7 @@ def _span_mistakes(quality: Quality) -> Iterator[tuple[str, str]]:
         yield "suspect", f"the suspect span must lie within the fail span, {_shown(good['fail'])}"
 
 
-def _season_mistakes(seasons: tuple[Season, ...]) -> Iterator[tuple[str, str]]:
+def _season_mistakes(seasons: tuple[Season, ...], possible: Span | None) -> Iterator[tuple[str, str]]:
     seen: set[int] = set()
     for season in seasons:
         if twice := seen & set(season.months) or {m for m in season.months if season.months.count(m) > 1}:
@@ -223,6 +223,9 @@ def _season_mistakes(seasons: tuple[Season, ...]) -> Iterator[tuple[str, str]]:
         for span in (season.suspect, season.fail):
             if span is not None and not span[0] < span[1]:
                 yield "climatology", "climatology: a span must be [low, high] with low < high"
+                return
+            if span is not None and possible and not (span[0] < possible[1] and possible[0] < span[1]):
+                yield "climatology", f"climatology: {_shown(span)} is outside of the fail span, {_shown(possible)}"
                 return
         if season.suspect and season.fail and not _within(season.suspect, season.fail):
             yield "climatology", f"climatology: the suspect span must lie within the fail span, {_shown(season.fail)}"

@@ -42,10 +42,8 @@ class TomlFile(Generic[T]):
         self._wrong: list[Path] = []
         try:
             plain = tomllib.loads(text)
-        except (tomllib.TOMLDecodeError, RecursionError) as e:
-            line = re.search(r"at line (\d+)", str(e))
-            number = int(line[1]) if line else text.count("\n") + 1
-            self.problems.append(f"{name}:{number}: not TOML: {e or 'nested too deeply'}")
+        except (ValueError, RecursionError) as e:  # ValueError: not TOML, or an integer of thousands of digits
+            self.problems.append(f"{name}:{_not_toml(text, e)}")
             return
         self._read(plain, kind)
 
@@ -68,8 +66,11 @@ class TomlFile(Generic[T]):
             except msgspec.ValidationError as e:
                 path = _path_of(plain, kind, e)
                 problem, _, _ = str(e).partition(" - at `")
+                problem = problem.replace(" | null`", "`").replace("`object`", "`table`")  # TOML has no null
             key = re.search(r"(missing required|contains unknown) field `([^`]+)`", problem)
             if key is None:
+                choices = typing.get_args(_kind_at(kind, path)) if problem.startswith("Invalid enum value") else ()
+                problem += f"; there are {', '.join(choices)}" if choices else ""
                 self.complain(path, f"{_dotted(path)}: {problem[:1].lower()}{problem[1:]}")
             else:
                 path = (*path, key[2])
@@ -86,6 +87,17 @@ class TomlFile(Generic[T]):
                 del holder[path[-1]]
             else:
                 holder[path[-1]] = _empty(_kind_at(kind, path))
+
+
+def _not_toml(text: str, error: ValueError | RecursionError) -> str:
+    """Line and reason."""
+    lines = text.split("\n")
+    if isinstance(error, tomllib.TOMLDecodeError):
+        line = re.search(r"at line (\d+)", str(error))
+        return f"{line[1] if line else len(lines)}: not TOML: {error}"
+    why = "nested too deeply" if isinstance(error, RecursionError) else "a number has too many digits"
+    longest = max(range(len(lines)), key=lambda i: len(lines[i]))  # the parser names none; this one is rather meant
+    return f"{longest + 1}: not TOML: {why}"
 
 
 def key_lines(text: str) -> dict[Path, int]:

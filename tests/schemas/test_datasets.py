@@ -38,6 +38,8 @@ suspect = [20, 130]
 sentinels = [-999]
 """
 
+CORRECTED = 'corrections."pm25-corr" = { by = "purpleair-us"'
+
 
 def test_the_shipped_datasets_parse() -> None:
     assert set(SHIPPED) == {"air-quality", "traffic"}
@@ -105,13 +107,30 @@ UNDER = LINES["[metrics.noise]"]  # the metric's keys are on the lines under it
         ("cadence_s = 60", "cadence_s = 99999999", UNDER + 3, "cadence_s: expected `int` <= 31622400"),
         ("fail = [0, 200]", "fail = [200, 0]", UNDER + 4, "metrics.noise: fail must be [low, high] with low"),
         ("fail = [0, 200]", "fail = [nan, 0]", UNDER + 4, "metrics.noise: fail must be [low, high] with low"),
-        ("fail = [0, 200]", "fail = 200", UNDER + 4, "metrics.noise.fail: expected `array | null`, got `int`"),
+        ("fail = [0, 200]", "fail = 200", UNDER + 4, "metrics.noise.fail: expected `array`, got `int`"),
         ("suspect = [20, 130]", "suspect = [5, 5]", UNDER + 5, "metrics.noise: suspect must be [low, high]"),
         ("suspect = [20, 130]", "suspect = [-1, 99]", UNDER + 5, "must lie within the fail span, [0, 200]"),
         ("[-999]", "[-9, -99, -999, 0, 1]", UNDER + 6, "metrics.noise.sentinels: expected `array` of length <= 4"),
         ("lateness_s = 60", 'indices = ["caqi"]', 13, "there is no index 'caqi'; there are us-aqi, nowcast"),
         ("lateness_s = 60", 'index_metrics = { noise = "pm25" }', 13, "no index is made of 'noise'; of co, no2"),
         ("lateness_s = 60", 'index_metrics = { pm25 = "noise" }', 13, "'noise' can't feed an index; pm25, pm10"),
+        ("lateness_s = 60", 'index_metrics = { pm25 = "no2" }', 13, "'no2' is no measure of 'pm25'"),
+        ("lateness_s = 60", 'index_metrics = { pm25 = "pm25-corr" }', 13, "nothing makes 'pm25-corr' here; name its"),
+        ("lateness_s = 60", 'indices = ["daqi", "daqi"]', 13, "index 'daqi' is there twice"),
+        ("lateness_s = 60", f"{CORRECTED}, humidity = 'pm25-corr' }}", 13, "'pm25-corr' is corrected itself"),
+        ("lateness_s = 60", f"{CORRECTED}, humidity = 'pm25' }}", 13, "humidity is in %, and 'pm25' is not"),
+        ("lateness_s = 60", f"{CORRECTED}, channels = ['pm1', 'pm1'] }}", 13, "channels are two, not 'pm1' twice"),
+        ("lateness_s = 60", f"{CORRECTED}, channels = ['pm1', 'o3'] }}", 13, "channels are in ug/m3, and 'o3' is not"),
+        ("lateness_s = 60", "lateness_s = true", 13, "lateness_s: expected `int`, got `bool`"),
+        ("2001-02-03", "9999-02-03", 12, "accept_since is after 2100; all readings would be refused"),
+        ('"2026-11-01"', '"last week"', 16, "privacy.reviewed is the day of the review, such as 2026-11-01"),
+        ('"2026-11-01"', '"2026-11-31"', 16, "privacy.reviewed is the day of the review, such as 2026-11-01"),
+        ('"PT1M"', '"PT0M"', 11, "update_frequency is an ISO 8601 duration, such as PT5M or P1D, above 0"),
+        ('"PT1M"', '"P999999999999999999999D"', 11, "update_frequency is an ISO 8601 duration"),
+        ("[0, 200]", f"[0, {'9' * 5000}]", UNDER + 4, "not TOML: a number has too many digits"),
+        ("[0, 200]", f"[0, {'9' * 400}]", UNDER + 4, "metrics.noise.fail[1]: number out of range"),
+        ("[0, 200]", "[" * 5000, UNDER + 4, "not TOML: nested too deeply"),
+        ("[metrics.noise]", '[metrics.""]', UNDER, "metrics.'': there is no such quantity"),
         ('"No sound is recorded."', '"No sound', 18, "not TOML: "),
     ],
 )  # fmt: skip
@@ -131,7 +150,8 @@ def test_a_dataset_without_metrics_is_a_mistake() -> None:
 
 def test_a_dataset_says_what_feeds_its_indices() -> None:
     assert SHIPPED["air-quality"].index_inputs()["o3"] == "o3"
-    text = GOOD.replace("lateness_s = 60", 'indices = ["nowcast"]\nindex_metrics = { pm25 = "pm25-corr" }')
+    ours = 'indices = ["nowcast"]\nindex_metrics = { pm25 = "pm25-corr" }\n'
+    text = GOOD.replace("lateness_s = 60", f"{ours}{CORRECTED} }}")
     fed = parse_datasets({"noise.toml": text})["noise"].index_inputs()
     assert fed == {"pm25": "pm25-corr", "pm10": "pm10", "o3": "o3"}
 

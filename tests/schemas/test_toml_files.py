@@ -47,7 +47,7 @@ def test_a_right_file_is_its_value() -> None:
         ('name = "a"\n[leaf.x]\nsize = 1\nspan = [1]', "f.toml:4: leaf.x.span: expected `array` of length 2, got 1"),
         ('name = "a"\n[leaf.x]\nsize = 1\nfew = [1, 2, 3]', "f.toml:4: leaf.x.few: expected `array` of length <= 2"),
         ('name = "a"\n[[branch]]\nsize = 1\n[[branch]]\nsize = "b"', "f.toml:5: branch[1].size: expected `int`"),
-        ('name = "a"\nbranch = [1]', "f.toml:2: branch[0]: expected `object`, got `int`"),
+        ('name = "a"\nbranch = [1]', "f.toml:2: branch[0]: expected `table`, got `int`"),
         ('name = "a"\nbranch = 5', "f.toml:2: branch: expected `array`, got `int`"),
     ],
 )  # fmt: skip
