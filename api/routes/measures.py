@@ -1,5 +1,7 @@
 """`GET /v1/{dataset}/measures`: traffic measures of road sections."""
 
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -9,18 +11,21 @@ from fastapi import APIRouter, Request, Response
 
 from api import columns, formats, measures, paging, params, state
 from api.answers import answer, max_age_s
+from api.archive import past
 from api.newest import All
 from api.openapi import OPERATIONS, route
 from api.params import WIDTHS, Asked
 from api.problems import bad_parameter
-from api.queries import traffic
+from api.queries import series, traffic
 from api.queries.pages import Connection
+from api.queries.traffic import HOUR_S
 from api.rows import MeasureRow, MeasuresMeta
 from api.state import AppState
-from api.times import FIRST_MS, rfc3339
+from api.times import DAY_MS, FIRST_MS, rfc3339
 from schemas.datasets import Dataset
 from schemas.errors import RequestError
 from schemas.sections import Section
+from schemas.traffic import FREE_FLOW_DAYS
 
 router = APIRouter(tags=["traffic"])
 
@@ -78,13 +83,15 @@ async def _find(connection: Connection, here: AppState, dataset: Dataset, asked:
     sensors = await traffic.sensors_with_speed(connection, dataset.id)
     sections = _chosen(measures.sections_of(dataset.id, here.city.sections, sensors), asked)
     parts = sorted({part.sensor for section in sections for part in section.parts})
-    learned = await traffic.free_flow(connection, dataset.id, parts, to_ms, here.city.info.time_zone)
+    zone, span_ms = here.city.info.time_zone, FREE_FLOW_DAYS * DAY_MS
+    async with _with_archive(here, connection, dataset, parts, HOUR_S, max(FIRST_MS, to_ms - span_ms), to_ms, now_ms):
+        learned = await traffic.free_flow(connection, dataset.id, parts, to_ms, zone)
     newest = await traffic.newest(connection, dataset.id, parts, width_ms // 1000) if asked.latest else {}
     heard_ms = _heard(here, dataset.id) if asked.latest else {}
     begin_ms = max(FIRST_MS, from_ms - measures.LEAD_MS)
-    windows = measures.by_series(
-        await traffic.windows(connection, dataset.id, parts, width_ms // 1000, begin_ms, to_ms)
-    )
+    async with _with_archive(here, connection, dataset, parts, width_ms // 1000, begin_ms, to_ms, now_ms):
+        found = await traffic.windows(connection, dataset.id, parts, width_ms // 1000, begin_ms, to_ms)
+    windows = measures.by_series(found)
     what = measures.Asked(dataset.id, from_ms, to_ms, width_ms, now_ms if asked.latest else None)
     rows: list[MeasureRow] = []
     for section in sections:
@@ -98,6 +105,22 @@ async def _find(connection: Connection, here: AppState, dataset: Dataset, asked:
             made = made or [measures.row_without_numbers(what, section, max(starts, default=None), stale)]
         rows += made
     return _Found(rows, from_ms, to_ms)
+
+
+@contextlib.asynccontextmanager
+async def _with_archive(
+    here: AppState, connection: Connection, dataset: Dataset, sensors: Sequence[str], width_s: int,
+    from_ms: int, to_ms: int, now_ms: int,
+) -> AsyncIterator[None]:  # fmt: skip
+    """Within the block readings of `width_s` are there, which are windows themselves, also those of the archive."""
+    days = range(from_ms // DAY_MS, -(-to_ms // DAY_MS))
+    async with past.of(connection, here.archive, dataset.id, from_ms, now_ms) as archived:
+        if archived is None or not any(width_s in archived.days[day].periods for day in archived.among(days)):
+            yield
+            return
+        found = await series.chosen(connection, dataset.id, sensors, ("speed", "volume"), with_first=False)
+        async with archived.over(connection, days, {key: (sensor, metric) for key, sensor, metric, _ in found}):
+            yield
 
 
 def _heard(here: AppState, dataset: str) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """Traffic measures on a real PostgreSQL with TimescaleDB."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -50,6 +51,27 @@ async def test_measures_of_sections_and_of_single_sensors(app: FastAPI, history:
     assert one == "section,speed\nc,80.0\n"
 
 
+async def test_a_reading_as_wide_as_the_window_is_one(app: FastAPI, history: History) -> None:  # noqa: F811
+    """Detectors that send each five minutes have no stored windows of five minutes; nor have hourly ones of hours."""
+    five = NEWEST + 600_000
+    rows = [Reading("traffic", "c", "speed", five - i * 300_000, value=80.0 - i, received=NOW_MS) for i in range(3)]
+    rows[1] = replace(rows[1], flag=4)
+    rows += [Reading("traffic", "c", "volume", five, value=12.0, received=NOW_MS)]
+    hour = NEWEST // HOUR_MS * HOUR_MS - HOUR_MS
+    hours = [Reading("traffic", "d", "speed", hour - i * HOUR_MS, 3600, 100.0, received=NOW_MS) for i in range(7 * 24)]
+    history.store(rows + hours)
+    span = f"from={rfc3339(NEWEST - 2 * HOUR_MS)}&to={rfc3339(NOW_MS)}"
+    url = f"/v1/traffic/measures?{span}&sensor=c&sensor=d&fields=section,start,speed,volume,free_flow"
+    assert [tuple(row.values()) for row in (await get(app, f"{url}&width=5m")).json()["data"]] == [
+        ("c", rfc3339(five - 600_000), 78.0, None, None), ("c", rfc3339(five), 80.0, 12.0, None),
+    ]  # fmt: skip
+    found = (await get(app, f"{url}&width=1h")).json()["data"]
+    assert {(row["section"], row["speed"], row["free_flow"]) for row in found} == {("d", 100.0, 100.0)}
+    assert (await get(app, f"{url}&width=15m")).json()["data"] == []
+    latest = (await get(app, "/v1/traffic/measures?latest=true&width=5m&sensor=c")).json()["data"]
+    assert [(row["start"], row["speed"], row["volume"]) for row in latest] == [(rfc3339(five), 80.0, 12.0)]
+
+
 async def test_pages_are_all_rows(app: FastAPI, history: History) -> None:  # noqa: F811
     history.publish(quarters("a", {i: 60.0 + i for i in range(10)}, 100))
     span = f"from={rfc3339(NEWEST - DAY_MS)}&to={rfc3339(NEWEST + QUARTER_MS)}"
@@ -94,7 +116,9 @@ async def test_who_is_heard_is_not_stale_while_its_newest_window_is_open(
     history: History,  # noqa: F811
     width: str,
 ) -> None:
-    """At a full hour the window that ends now is open, for late readings; the one before is the newest."""
+    """At a full hour the window that ends now is open, for late readings; the one before is the newest. A reading of
+    five minutes is a window of five, and not late.
+    """
     width_s = WIDTHS[width].seconds
     newest = {name: NOW_MS - 2 * width_s * 1000 for name in ("a", "b", "c")} | {"silent": NOW_MS - 9 * HOUR_MS}
     history.publish([window(name, start, width_s, mean=70.0) for name, start in newest.items()])
@@ -104,7 +128,8 @@ async def test_who_is_heard_is_not_stale_while_its_newest_window_is_open(
     hear(app, heard("traffic", "silent", "speed", "km/h", [NOW_MS - 3 * HOUR_MS]))
     rows = (await get(app, f"/v1/traffic/measures?latest=true&width={width}")).json()["data"]
     assert {row["section"]: (row["stale"], row["speed"]) for row in rows} == {
-        "north": (False, pytest.approx(70.0)), "c": (False, 70.0), "new": (False, None), "silent": (True, None),
+        "north": (False, pytest.approx(70.0)), "c": (False, 70.0), "silent": (True, None),
+        "new": (False, 1.0 if width == "5m" else None),
     }  # fmt: skip
 
 
