@@ -10,7 +10,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from api.connections import Bounded
 
 TRAILERS = "http.response.trailers"
 
@@ -20,7 +22,7 @@ def repr_digest(sha256: bytes) -> str:
     return f"sha-256=:{base64.b64encode(sha256).decode()}:"
 
 
-class HTTP(HttpToolsProtocol):
+class HTTP(Bounded):
     """A connection of uvicorn's whose answers may have trailers; its requests say so in the scope's extensions."""
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
