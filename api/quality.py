@@ -16,7 +16,7 @@ from schemas.datasets import Dataset
 from schemas.detector import Health, health, judged_ms
 from schemas.flags import Flag, fired_tests
 from schemas.quality import Detector, Neighbours
-from schemas.registry import Registry
+from schemas.registry import Registry, SeriesRule
 
 Array = npt.NDArray[Any]
 
@@ -64,6 +64,15 @@ def row(
         detector and detector.value,
         score(completeness, timeliness, validity, agreed), completeness, timeliness, validity, agreed,
     )  # fmt: skip
+
+
+def span_s(rule: SeriesRule, day: Day) -> int:
+    """Seconds from one reading to the next, 0: not known. Readings that say another period than the registered one come
+    as often as they say, as in windows: a series that nobody registered has the dataset's period until then.
+    """
+    if day.period_s and day.period_s != rule.period_s:
+        return day.period_s
+    return rule.cadence_s or rule.period_s
 
 
 def detector_span(day_ms: int, zone: ZoneInfo, limits: Detector) -> tuple[int, int]:

@@ -28,6 +28,7 @@ _DAYS = f"""
                count(r.value) FILTER (WHERE r.flag IN (1, 2, 3) AND r.value <> 'NaN'),
                min(r.value) FILTER (WHERE r.flag IN (1, 2, 3) AND r.value <> 'NaN'),
                max(r.value) FILTER (WHERE r.flag IN (1, 2, 3) AND r.value <> 'NaN'),
+               mode() WITHIN GROUP (ORDER BY r.period_s) FILTER (WHERE r.period_s > 0),
                ARRAY[{_FLAGS}], ARRAY[{_TESTS}]
         FROM readings r
         WHERE r.series = p.series AND r.start >= p.day AND r.start < p.day + interval '1 day'
@@ -60,7 +61,8 @@ _SAMPLES = """
 @dataclass(frozen=True, slots=True)
 class Day:
     """The stored readings of a series that start on a UTC day: `flags` and `tests` count them by flag and by test,
-    `counted`, `least` and `greatest` are of those that averages count; `lateness_s` (p50, p99) of those that came live.
+    `counted`, `least` and `greatest` are of those that averages count; `lateness_s` (p50, p99) of those that came live;
+    `period_s` is what most of them say of themselves, None where none does.
     """
 
     n: int
@@ -70,6 +72,7 @@ class Day:
     greatest: float | None
     flags: dict[Flag, int]
     tests: dict[Test, int]
+    period_s: int | None = None
 
 
 async def days(connection: Connection, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Day]:
@@ -84,12 +87,14 @@ async def days(connection: Connection, pairs: Sequence[tuple[int, int]]) -> dict
         "highest": as_datetime(max(starts) + DAY_MS),
     }
     found: dict[tuple[int, int], Day] = {}
-    for series, day, n, p50, p99, counted, least, greatest, flags, tests in await (
+    for series, day, n, p50, p99, counted, least, greatest, period_s, flags, tests in await (
         await connection.execute(_DAYS.encode(), asked)
     ).fetchall():
         lateness = None if p50 is None else (float(p50), float(p99))
         by_flag, by_test = dict(zip(Flag, flags, strict=True)), dict(zip(Test, tests, strict=True))
-        found[series, int(day.timestamp() * 1000)] = Day(n, lateness, counted, least, greatest, by_flag, by_test)
+        found[series, int(day.timestamp() * 1000)] = Day(
+            n, lateness, counted, least, greatest, by_flag, by_test, period_s
+        )
     return found
 
 

@@ -118,7 +118,7 @@ async def _rows(
         rows.append(
             quality.row(
                 dataset, sensor, metric, here.unit(dataset.id, sensor, metric), day_ms,
-                rule.cadence_s or rule.period_s, due_ms, days[key, day_ms],
+                quality.span_s(rule, days[key, day_ms]), due_ms, days[key, day_ms],
                 agreed.get((day_ms, sensor, metric)), detectors.get((day_ms, sensor)) if metric in METRICS else None,
             )
         )  # fmt: skip

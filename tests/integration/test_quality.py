@@ -66,6 +66,18 @@ async def test_nothing_is_due_before_a_sensor_is_there_or_after_it_was_taken_awa
     }  # fmt: skip
 
 
+async def test_readings_that_say_their_period_come_as_often_as_that(app: FastAPI, history: History) -> None:
+    """A series that nobody registered and that sends quarters of an hour is not one of five minutes with holes."""
+    starts = range(DAY_0_MS, DAY_0_MS + DAY_MS, 900_000)
+    history.store(Reading("traffic", "a", "speed", start, 900, 50.0 + start % 7) for start in starts)
+    history.store([Reading("traffic", "a", "speed", DAY_0_MS + 60_000, 60, 50.0)])  # one that says otherwise
+    history.store(day_of("b"))
+    (a, b, silent, *_) = await rows_of(app)
+    assert (a["n"], a["n_expected"], a["completeness"]) == (97, 96, 1.0)
+    assert (b["n_expected"], b["completeness"]) == (288, 1.0)
+    assert (silent["sensor"], silent["n"], silent["completeness"]) == ("a", 0, 0.0)
+
+
 async def test_imports_say_nothing_of_lateness(app: FastAPI, history: History) -> None:
     history.store(day_of("a", origin=1, received=NOW_MS))
     (row, *_) = await rows_of(app)
