@@ -32,7 +32,7 @@ async def openapi(request: Request) -> Response:
 @router.get("/docs")
 async def docs() -> HTMLResponse:
     """The API's documentation, to be tried out."""
-    return get_swagger_ui_html(
+    page = get_swagger_ui_html(
         openapi_url="/openapi.json",
         title="cityfeed API",
         swagger_js_url=f"{FILES_AT}/swagger-ui-bundle.js",
@@ -41,3 +41,4 @@ async def docs() -> HTMLResponse:
         # Swagger UI shows a badge of an outside validator unless told not to.
         swagger_ui_parameters={"validatorUrl": None, "tryItOutEnabled": True, "displayRequestDuration": True},
     )
+    return HTMLResponse(bytes(page.body).decode().replace("<html>", '<html lang="en">', 1))  # for screen readers

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from deploy.local.settings import load
 from deploy.replay.feed import topic_of
 from deploy.replay.load import Report, send
-from deploy.replay.mqtt import Message
+from deploy.replay.mqtt import MAX_WINDOW, Message
 from deploy.replay.publisher import Broker, Publisher
 from deploy.replay.simulator import PROFILES, Faults, Simulator, sample_week
 from schemas.city import read_city
@@ -38,7 +38,9 @@ def simulate(
     register: Annotated[
         bool, typer.Option("--register", help="Publish a place in the city and the period for each sensor first.")
     ] = False,
-    window: Annotated[int, typer.Option(help="Most messages that the broker has not acknowledged.")] = 5_000,
+    window: Annotated[
+        int, typer.Option(min=1, max=MAX_WINDOW, help="Most messages that the broker has not acknowledged.")
+    ] = 5_000,
 ) -> None:
     """Simulate a bigger city: real daily courses, moved, scaled and noisy, with faults; tells the rate it achieved.
 

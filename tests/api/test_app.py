@@ -123,6 +123,7 @@ async def test_docs_ask_no_other_host(app: FastAPI) -> None:
     for file in re.findall(r'(?:src|href)="([^"]+)"', page.text):
         assert (await get(app, file)).status_code == 200
     assert '"validatorUrl": null' in page.text
+    assert '<html lang="en">' in page.text
 
 
 async def test_links_follow_the_public_address(tmp_path: Path) -> None:

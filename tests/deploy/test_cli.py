@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -16,12 +17,14 @@ from deploy.local.stack import Address
 from deploy.local.tools import ROOT
 
 
-def cityfeed(*words: str, cwd: Path = ROOT, **environment: str) -> "subprocess.CompletedProcess[str]":
+def cityfeed(
+    *words: str, cwd: Path = ROOT, stdout: int | IO[str] = subprocess.PIPE, **environment: str
+) -> "subprocess.CompletedProcess[str]":
     outside = {key: value for key, value in os.environ.items() if not key.startswith("CITYFEED_")}
     outside["PYTHONPATH"] = str(ROOT)
     return subprocess.run(
         [sys.executable, "-c", "from deploy.cli import main; main()", *words],
-        cwd=cwd, env=outside | environment, capture_output=True, text=True, timeout=30, check=False,
+        cwd=cwd, env=outside | environment, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=30, check=False,
     )  # fmt: skip
 
 
@@ -112,6 +115,27 @@ def test_a_command_imports_only_what_it_needs() -> None:
 
 def test_every_command_is_in_its_file() -> None:
     assert cli.build(list(cli.COMMANDS)).registered_commands
+
+
+@pytest.mark.parametrize("name", sorted(set(cli.COMMANDS) - set(cli.GROUPS)))
+def test_help_has_every_word_that_is_written(name: str) -> None:
+    (command,) = cli.build([name]).registered_commands
+    written = (command.callback.__doc__ or "").replace("\b", "").split()
+    shown = cityfeed(name, "--help", COLUMNS="300").stdout.split()
+    assert written and [word for word in written if word not in shown] == []
+
+
+@pytest.mark.parametrize("words", [["--help"], ["dead-letters", "--help"], ["doctor"], ["status"]])
+def test_an_output_that_is_full_is_one_line(words: list[str], tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = cityfeed(*words, stdout=full, CITYFEED_STATE_DIR=str(tmp_path))
+    assert (done.returncode, done.stderr) == (1, "cityfeed: the output: No space left on device\n")
+
+
+@pytest.mark.parametrize("window", ["0", "60001"])
+def test_simulate_refuses_a_window_that_mqtt_cannot_have(window: str) -> None:
+    done = cityfeed("simulate", "--window", window, "--duration", "1")
+    assert done.returncode == 2 and "--window" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_doctor_finds_nothing_missing_where_tests_run(capsys: pytest.CaptureFixture[str]) -> None:
