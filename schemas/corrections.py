@@ -83,7 +83,8 @@ def correct(rule: Rule, measured: Array, humidity: Array, channels: tuple[Array,
 
     Humidity is that of the same hour, of which three quarters must be there: that is the tolerance.
     """
-    corrected = CORRECTIONS[rule.by].apply(measured, humidity)
+    with np.errstate(over="ignore", invalid="ignore"):  # beyond all floats there is no corrected value
+        corrected = CORRECTIONS[rule.by].apply(measured, humidity)
     if channels is not None:
         corrected = np.where(channels_agree(*channels), corrected, np.nan)
     return np.where(np.isfinite(corrected), corrected, np.nan)
@@ -94,7 +95,9 @@ def channels_agree(a: Array, b: Array) -> Array:
     and more. Not where one is missing. Both limits together are the way of Barkjohn 2021, section 2.2.4, which has 61 %
     (two standard deviations) for daily means; 70 % is the Fire and Smoke Map's for hours, from memory, not seen.
     """
-    apart = np.abs(a - b)
-    disagree = (apart >= CHANNELS_APART_UGM3) & (apart >= CHANNELS_APART_SHARE * np.abs(a + b) / 2)
+    with np.errstate(over="ignore", invalid="ignore"):
+        apart = np.abs(a - b)
+        mean = np.abs(a / 2 + b / 2)  # a sum may be beyond all floats, which any two would agree with
+    disagree = (apart >= CHANNELS_APART_UGM3) & (apart >= CHANNELS_APART_SHARE * mean)
     agree: Array = np.isfinite(apart) & ~disagree
     return agree

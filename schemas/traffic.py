@@ -44,17 +44,19 @@ def section_speed(speed: Array, volume: Array, length_km: Array) -> tuple[Array,
     """
     known = np.isfinite(speed) & (speed > 0)
     counted = known & np.isfinite(volume) & (volume >= 0)
-    has_volume = (np.where(counted, volume, 0.0) * length_km).sum(axis=1) > 0
+    with np.errstate(over="ignore"):
+        has_volume = (np.where(counted, volume, 0.0) * length_km).sum(axis=1) > 0
     used = np.where(has_volume[:, None], counted, known)
     vehicles = np.where(used, np.where(has_volume[:, None], volume, 1.0), 0.0)
-    hours_each = length_km / np.where(used, speed, 1.0)
-    distance, time = (vehicles * length_km).sum(axis=1), (vehicles * hours_each).sum(axis=1)
     # By shares of the busiest part: of next to no vehicles the sums of distance or time may come to nothing.
     busiest = vehicles.max(axis=1, initial=0.0, keepdims=True)
     share = vehicles / np.where(busiest > 0, busiest, 1.0)
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(all="ignore"):
+        hours_each = length_km / np.where(used, speed, 1.0)
+        distance, time = (vehicles * length_km).sum(axis=1), (vehicles * hours_each).sum(axis=1)
         mean = np.where(busiest[:, 0] > 0, (share * length_km).sum(axis=1) / (share * hours_each).sum(axis=1), np.nan)
-    return mean, np.where(has_volume, distance, np.nan), np.where(has_volume, time, np.nan)
+    mean = np.where(mean > 0, mean, np.nan)  # next to no speed: of a time without end
+    return _finite(mean), _finite(np.where(has_volume, distance, np.nan)), _finite(np.where(has_volume, time, np.nan))
 
 
 def free_flow_speed(learned: float, hours: int, limit_kmh: float | None) -> tuple[float, str | None]:
@@ -68,14 +70,13 @@ def free_flow_speed(learned: float, hours: int, limit_kmh: float | None) -> tupl
 
 def travel_time_index(speed: Array, free_flow: float) -> Array:
     """Travel time over that of free flow (n); below 1 where traffic is faster than it."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        index: Array = np.where(speed > 0, free_flow / speed, np.nan)
-    return index
+    with np.errstate(all="ignore"):
+        return _finite(np.where(speed > 0, free_flow / speed, np.nan))
 
 
 def delay_s(speed: Array, free_flow: float, length_km: float) -> Array:
     """Seconds (n) that a vehicle loses against free flow over the section; never below 0."""
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(all="ignore"):
         lost = length_km * 3600 * (1 / speed - 1 / free_flow)
     lost = np.where(speed > 0, lost, np.nan)
     return np.where(np.isfinite(lost), np.maximum(lost, 0.0), np.nan)
@@ -83,10 +84,14 @@ def delay_s(speed: Array, free_flow: float, length_km: float) -> Array:
 
 def density(distance_vkm: Array, speed: Array, period_s: float, lane_km: float) -> Array:
     """Passenger cars per mile and lane (n): flow over speed, of a section of `lane_km` lane kilometres."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        per_lane_km = distance_vkm / (period_s / 3600) / lane_km / speed
-    found: Array = np.where(speed > 0, per_lane_km * KM_PER_MILE, np.nan)
-    return found
+    with np.errstate(all="ignore"):
+        per_mile = distance_vkm / (period_s / 3600) / lane_km / speed * KM_PER_MILE
+    return _finite(np.where(speed > 0, per_mile, np.nan))
+
+
+def _finite(found: Array) -> Array:
+    """What is beyond all floats (a speed of next to nothing) is not known."""
+    return np.where(np.isfinite(found), found, np.nan)
 
 
 def level_of_service(density_pc_mi_ln: Array) -> list[str | None]:

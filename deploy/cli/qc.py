@@ -1,9 +1,11 @@
 """`cityfeed qc`: the stream's quality rules over a CSV file."""
 
 import contextlib
+import errno
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, TextIO
 
@@ -44,7 +46,8 @@ def qc(
     The rows come out as they were, with two columns more: flag
     (1 good, 2 not evaluated, 3 suspect, 4 fail, 9 missing) and the
     tests that fired. A file with several columns of values has the two
-    for each. What could not be read has flag 9, and is told.
+    for each. A value that can't be read has flag 9; a row with too many
+    or too few fields is left out. Both are told.
 
     Rules and limits are those of the dataset's file in the city folder
     (docs/quality.md); a sensor that is listed there has its own. Set
@@ -112,16 +115,35 @@ def _dataset(city: City, mapping: Mapping, asked: str) -> str:
 
 
 def _write(judged: files.Judged, mapping: Mapping, output: Path | None) -> None:
-    to: TextIO
     try:
-        with contextlib.ExitStack() as stack:
-            to = stack.enter_context(output.open("w", encoding="utf-8", newline="")) if output else sys.stdout
+        with _whole(output) if output else contextlib.nullcontext(sys.stdout) as to:
             files.write(judged, mapping, to)
             to.flush()
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as e:
         raise CityfeedError(f"{output or 'the output'}: {e.strerror}") from e
+
+
+@contextlib.contextmanager
+def _whole(output: Path) -> Iterator[TextIO]:
+    """A file to write that is there under its name once it is whole, for it may be the one that was read. What is no
+    file (a pipe, a device) is written as it comes. Raises `OSError`.
+    """
+    output = output.resolve()
+    if output.exists() and not output.is_file():
+        with output.open("w", encoding="utf-8", newline="") as to:
+            yield to
+        return
+    if output.exists() and not os.access(output, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    part = output.with_name(output.name + ".part")
+    try:
+        with part.open("w", encoding="utf-8", newline="") as to:
+            yield to
+        part.replace(output)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _tell(told: Console, judged: files.Judged, dataset: str, mapping: Mapping) -> None:

@@ -92,11 +92,13 @@ class Source:
     def chunks(self, wanted: list[str], after_row: int = 0) -> Iterator[Chunk]:
         """The rows behind number `after_row`, in the file's order, with the columns `wanted`.
 
-        Raises `CityfeedError` where a column is missing, or the text is not UTF-8.
+        Raises `CityfeedError` where a column is missing or there twice, or the text is not UTF-8.
         """
         header = self.header()
         if missing := [name for name in wanted if name not in header]:
             raise CityfeedError(f"{self.path} has no column {missing[0]!r}; it has {', '.join(map(repr, header))}")
+        if (twice := next((name for name in wanted if header.count(name) > 1), None)) is not None:
+            raise CityfeedError(f"{self.path}: two columns are called {twice!r}; rename one, or take it out")
         wanted = [name for name in header if name in wanted]
         yield from self._parquet(wanted, after_row) if self.is_parquet else self._csv(header, wanted, after_row)
 

@@ -46,6 +46,8 @@ def guess(path: Path, zone: str = "", metric: str = "") -> Mapping:
     if not times:
         raise CityfeedError(f"{path}: which column is the time? --map says it; there are {_shown(header)}")
     values = _values([name for name in header if name != times[0]], metric)
+    if not values and metric:
+        raise CityfeedError(f"{path}: no column is called value, of which --metric says what it is; --map says more")
     if not values:
         raise CityfeedError(
             f"{path}: no column is named as a metric: {', '.join(QUANTITIES)}; --metric or --map says it"
@@ -74,8 +76,7 @@ def _form(path: Path) -> tuple[FileForm, list[str], list[str]]:
 def _values(header: Sequence[str], of_value: str) -> list[Values]:
     found: dict[str, Values] = {}
     if of_value:
-        column = next((name for name in header if name.strip().lower() == "value"), header[0])
-        return [Values(column, metric=of_value)]
+        return [Values(name, metric=of_value) for name in header if name.strip().lower() == "value"][:1]
     for column in header:
         match = _UNIT.match(column.strip())
         name, unit = (match["name"], match["unit"]) if match else (column.strip(), "")

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from schemas.indices import daqi, eaqi, nowcast, us_aqi, who
 from schemas.indices.days import HOUR_MS, Day, civil_day, standard_day
 from schemas.indices.means import mean_of, needed, rolling
-from schemas.indices.scale import NO_DATA, Category, Scored
+from schemas.indices.scale import NO_DATA, Category, Scored, within_reach
 from schemas.indices.us_aqi_tables import TABLES, table_of
 
 Array = npt.NDArray[Any]
@@ -32,9 +32,9 @@ class Hours:
     value: Array
 
     def between(self, start_ms: int, end_ms: int) -> Array:
-        """The hours that start in [start_ms, end_ms); those beyond the column count as missing."""
+        """The hours that start in [start_ms, end_ms); missing: those beyond the column, and infinities."""
         begin, end = (-(-(at - self.first_ms) // HOUR_MS) for at in (start_ms, end_ms))
-        inside = self.value[max(begin, 0) : max(end, 0)]
+        inside = within_reach(self.value[max(begin, 0) : max(end, 0)])
         before = min(max(-begin, 0), end - begin)
         return np.concatenate((np.full(before, np.nan), inside, np.full(end - begin - before - len(inside), np.nan)))
 

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from schemas.indices.scale import within_reach
+
 Array = npt.NDArray[Any]
 
 COVERAGE = Fraction(3, 4)
@@ -40,14 +42,16 @@ def rolling(hours: Array, width: int) -> Means:
 
 
 def windows_of(hours: Array, width: int) -> Array:
-    """The `width` hours up to and with each of n hours, oldest first: (n, width); those before the first are NaN."""
-    padded = np.concatenate((np.full(width, np.nan), hours))
+    """The `width` hours up to and with each of n hours, oldest first: (n, width); those before the first are NaN.
+    Infinities are NaN too, and what no air can hold is cut, for sums of it end.
+    """
+    padded = np.concatenate((np.full(width, np.nan), within_reach(hours)))
     windows: Array = np.lib.stride_tricks.sliding_window_view(padded, width)[1:]
     return windows
 
 
 def mean_of(hours: Array, wanted: int) -> tuple[float, int]:
     """The mean of the hours that are there, NaN where they are fewer than three quarters of `wanted`; and how many."""
-    there = hours[np.isfinite(hours)]
+    there = within_reach(hours)[np.isfinite(hours)]
     enough = len(there) >= needed(wanted)
     return (float(there.sum() / len(there)) if enough else np.nan), len(there)

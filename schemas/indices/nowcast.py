@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.indices.means import windows_of
+from schemas.indices.scale import within_reach
 
 Array = npt.NDArray[Any]
 
@@ -60,7 +61,7 @@ def o3(hours: Array, count: int | None = None) -> Array:
     the two weeks before it, and no more than two hours before those.
     """
     count = len(hours) if count is None else count
-    padded = np.concatenate((np.full(O3_HOURS + O3_BACK_H, np.nan), hours))
+    padded = np.concatenate((np.full(O3_HOURS + O3_BACK_H, np.nan), within_reach(hours)))
     return np.array([_o3_at(padded, end) for end in range(len(padded) - count + 1, len(padded) + 1)], np.float64)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from schemas.indices.scale import NO_DATA, Category, Scored
+from schemas.indices.scale import NO_DATA, Category, Scored, within_reach
 from schemas.units import mass_concentration
 
 Array = npt.NDArray[Any]
@@ -29,7 +29,7 @@ ANNUAL: dict[str, float] = {"pm25": 5, "pm10": 15, "no2": 10, "o3": 60}
 
 def score(metric: str, concentration: Array, guideline: dict[str, float] = GUIDELINE) -> Scored:
     """Concentration over guideline value, of n means in the metric's canonical unit; a negative mean is 0."""
-    mass = np.round(mass_concentration(metric, concentration, CELSIUS), 9)
+    mass = np.round(mass_concentration(metric, within_reach(concentration), CELSIUS), 9)
     there = np.isfinite(mass)
     ratio = np.where(there, np.maximum(mass, 0.0) / guideline[metric], np.nan)
     category = np.where(there, (mass > guideline[metric]).astype(np.int64), NO_DATA)

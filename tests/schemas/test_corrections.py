@@ -52,3 +52,16 @@ def test_a_rule_says_name_version_and_inputs() -> None:
     assert rule.text("pm25-corr") == "purpleair-us@1 of pm25 humidity pm25-a pm25-b"
     assert all(metric in QUANTITIES and of in QUANTITIES for metric, of in CORRECTED.items())
     assert all(correction.source for correction in CORRECTIONS.values())
+
+
+def test_channels_whose_sum_is_beyond_all_floats_do_not_agree_for_that() -> None:
+    assert channels_agree(np.array([1e307]), np.array([1.79e308])).tolist() == [False]
+
+
+@pytest.mark.parametrize("by", CORRECTIONS)
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf, 1e308, -1e308, 5e-324])
+def test_a_corrected_value_is_a_number_or_not_there(by: str, odd: float) -> None:
+    both = np.array([odd, odd, 5.0]), np.array([odd, 50.0, odd])
+    corrected = correct(Rule(by), *both)
+    assert not np.isinf(corrected).any()
+    assert np.isnan(corrected[~(np.isfinite(both[0]) & np.isfinite(both[1]))]).all()

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from schemas import traffic
@@ -93,3 +93,20 @@ def test_a_section_is_as_fast_as_its_parts_however_few_or_many_vehicles(
     speed, volume = np.array(parts).T
     (mean,), _, _ = traffic.section_speed(speed[None], volume[None], np.full(len(parts), length_km))
     assert speed.min() * (1 - 1e-9) <= mean <= speed.max() * (1 + 1e-9)
+
+
+_odd = st.sampled_from([np.nan, np.inf, -np.inf, 0.0, -0.0, 5e-324, 1e308, 1.7976931348623157e308, -5.0]) | st.floats()
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(_odd, _odd), max_size=12), st.integers(1, 3), st.floats(0.1, 200))
+def test_what_comes_of_odd_values_is_a_number_or_not_known(
+    values: list[tuple[float, float]], k: int, km: float
+) -> None:
+    n = len(values) // k
+    speed, volume = np.array(values, float).reshape(-1, 2)[: n * k].T
+    found = traffic.section_speed(speed.reshape(n, k), volume.reshape(n, k), np.full(k, km))
+    assert (found[0][np.isfinite(found[0])] > 0).all()
+    of_free_flow = traffic.travel_time_index(speed, km), traffic.delay_s(speed, km, km)
+    for column in (*found, *of_free_flow, traffic.density(volume, speed, 300, km)):
+        assert not np.isinf(column).any()

@@ -62,3 +62,43 @@ def test_what_is_missing_is_asked_for(minutes: Path, words: list[str], says: str
 
 def test_help_teaches() -> None:
     assert "cityfeed qc loops.csv -d traffic" in qc("--help").stdout
+
+
+def test_two_columns_of_one_name_are_not_mixed_up(tmp_path: Path) -> None:
+    (tmp_path / "twice.csv").write_text("time,pm25,pm25\n2024-01-31T10:00Z,5,6\n")
+    done = qc(str(tmp_path / "twice.csv"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "two columns are called 'pm25'; rename one" in done.stderr
+
+
+def test_a_column_that_is_not_called_value_is_not_taken_for_it(tmp_path: Path) -> None:
+    (tmp_path / "kmh.csv").write_text("time,sensor,kmh\n2024-01-31T10:00Z,a,50\n")
+    done = qc(str(tmp_path / "kmh.csv"), "--metric", "speed")
+    assert done.returncode == 1 and "no column is called value" in done.stderr
+
+
+def test_a_file_may_be_written_over_itself(minutes: Path) -> None:
+    before = minutes.read_text().splitlines()
+    assert qc(str(minutes), "--zone", "UTC", "-o", str(minutes)).returncode == 0
+    after = minutes.read_text().splitlines()
+    assert [line.startswith(old) for line, old in zip(after, before[:-1], strict=True)] == [True] * 9
+    assert sorted(file.name for file in minutes.parent.iterdir()) == [minutes.name]
+
+
+LIMITED = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+from deploy.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+main()
+"""
+
+
+def test_a_disk_that_is_full_leaves_what_was_there(minutes: Path) -> None:
+    """Files may have 100 bytes here, and the flagged one has more."""
+    before = minutes.read_text()
+    command = [sys.executable, "-c", LIMITED, "qc", str(minutes), "--zone", "UTC", "-o", str(minutes)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+    assert done.returncode == 1 and str(minutes) in done.stderr and "Traceback" not in done.stderr
+    assert minutes.read_text() == before
+    assert sorted(file.name for file in minutes.parent.iterdir()) == [minutes.name]
