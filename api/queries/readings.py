@@ -65,6 +65,14 @@ IN_SLOT = (
     " AND {row}.start >= %(lowest)s AND {row}.start < %(highest)s"
 )
 
+# A reading that lasts longer than the cadence says (its own period) covers the slots that it reaches over.
+COVERED = """EXISTS (SELECT FROM (
+                  SELECT {row}.start, {row}.period_s FROM {table} AS {row}
+                  WHERE {row}.series = pair.id AND {row}.start < slot.at AND {row}.start >= pair.at
+                    AND {row}.start >= %(lowest)s AND {row}.start < %(highest)s AND {known}
+                  ORDER BY {row}.start DESC LIMIT 1) AS before
+              WHERE before.start + before.period_s * interval '1 second' >= slot.at + {step} * interval '1 second')"""
+
 # What is missing was lost here, if a log lost what was received when it was due.
 LOST = """EXISTS (SELECT FROM unnest(%(lost_ids)s::integer[], %(lost_since)s::timestamptz[],
                                %(lost_until)s::timestamptz[]) AS lost(id, since, until)
@@ -82,7 +90,9 @@ _GAPS = f"""
       AND NOT EXISTS (SELECT FROM readings r WHERE {IN_SLOT.format(row="r", step="pair.step")}
                       AND {{known_now}})
       AND NOT EXISTS (SELECT FROM readings_history h WHERE {IN_SLOT.format(row="h", step="pair.step")}
-                      AND {{known_then}})"""
+                      AND {{known_then}})
+      AND NOT {COVERED.format(table="readings", row="r", step="pair.step", known="{known_now}")}
+      AND NOT {COVERED.format(table="readings_history", row="h", step="pair.step", known="{known_then}")}"""
 
 _GAPS_NOW = _GAPS.format(known_now=STORED.format(row="r"), known_then=STORED.format(row="h"))
 _GAPS_THEN = _GAPS.format(

@@ -3,7 +3,7 @@ readings whose period is the width asked for: such a reading is a window itself 
 """
 
 from api.queries.pages import Filter, Table
-from api.queries.readings import IN_DAY, IN_SLOT, LOST, SLOTS, STORED
+from api.queries.readings import COVERED, IN_DAY, IN_SLOT, LOST, SLOTS, STORED
 from api.times import DAY_MS
 
 _PUBLISHED = "{row}.out_seq <= (%(published)s::bigint[])[{row}.part + 1]"
@@ -81,7 +81,9 @@ _GAPS = f"""
     FROM {SLOTS.format(step="%(width_s)s")}
     WHERE pair.step BETWEEN 1 AND %(width_s)s AND slot.at + %(width_s)s * interval '1 second' <= pair.last_due
       AND NOT EXISTS (SELECT FROM readings r WHERE {_IN_WINDOW.format(row="r")} AND {{known_now}})
-      AND NOT EXISTS (SELECT FROM readings_history h WHERE {_IN_WINDOW.format(row="h")} AND {{known_then}})"""
+      AND NOT EXISTS (SELECT FROM readings_history h WHERE {_IN_WINDOW.format(row="h")} AND {{known_then}})
+      AND NOT {COVERED.format(table="readings", row="r", step="%(width_s)s", known="{known_now}")}
+      AND NOT {COVERED.format(table="readings_history", row="h", step="%(width_s)s", known="{known_then}")}"""
 
 _GAPS_NOW = _GAPS.format(known_now=STORED.format(row="r"), known_then=STORED.format(row="h"))
 _GAPS_THEN = _GAPS.format(

@@ -21,7 +21,7 @@ from schemas.settings import Settings
 from schemas.topics import partition_of
 from tests.api.city import app_without_servers, client_of
 from tests.integration.history import DAY_0_MS, DAY_MS, History, Reading
-from tests.integration.test_api import database, history, read_through, window
+from tests.integration.test_api import database, get, history, read_through, window
 from tests.integration.test_exports import export, table
 
 __all__ = ["database", "history"]
@@ -86,6 +86,27 @@ async def test_none_lost_and_zero(app: FastAPI, stored: History) -> None:
     }
     plain, _ = await read_through(app, f"/v1/traffic/readings?{RANGE}")
     assert all("gap" not in row for row in plain)
+
+
+async def test_a_reading_that_lasts_longer_leaves_no_gap_under_it(app: FastAPI, history: History) -> None:
+    """A sensor that says a period of 900 s, and nobody registered it: slots of five minutes under a reading are there.
+
+    slot       0     1     2     3     4     5     6     7
+    readings   |<------------->|.    .     .     |<------------->| (revised since)
+    """
+    readings = [Reading("traffic", "a", "speed", DAY_0_MS + slot * SLOT_MS, 900, 5.0) for slot in (0, 6)]
+    history.store(readings)
+    first = (await get(app, f"/v1/traffic/readings?{RANGE}&gaps=show&limit=2")).json()
+    history.store([replace(readings[1], rev=2, value=6.0)])
+    history.store([Reading("traffic", "a", "speed", DAY_0_MS + 12 * SLOT_MS, 900, 5.0)])
+    rest, _ = await read_through(app, first["next"])
+    assert told(first["data"] + rest) == [5.0, "none", "none", "none", 5.0]
+    rows, _ = await read_through(app, f"/v1/traffic/readings?{RANGE}&gaps=show")
+    assert told(rows) == [5.0, "none", "none", "none", 6.0]
+    five, _ = await read_through(app, f"/v1/traffic/windows?{RANGE}&gaps=show&width=5m")
+    assert [(row["start"], row["n"]) for row in five] == [
+        (rfc3339(DAY_0_MS + slot * SLOT_MS), 0) for slot in (3, 4, 5)
+    ]  # fmt: skip
 
 
 async def test_what_was_not_noticed_yet_was_not_known(app: FastAPI, stored: History) -> None:
