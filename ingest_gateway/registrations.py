@@ -17,7 +17,7 @@ from ingest_gateway.decoders.rows import Context, shown
 from ingest_gateway.decoders.times import epoch_ms
 from schemas.datasets import Dataset
 from schemas.readings import METRIC_PATTERN, Reject
-from schemas.registry import Device, Registration, Series, Site, rule_mistakes
+from schemas.registry import Device, Registration, Series, Site, rule_mistakes, unprintable
 from schemas.units import conversion
 
 _FIELDS = frozenset(Registration.__struct_fields__) - {"dataset", "sensor"}
@@ -92,4 +92,4 @@ def _mistake(registration: Registration) -> str:
             return f"series {metric[:64]!r}: a metric is of the form {METRIC_PATTERN.pattern}"
         if conversion(metric, series.unit or "") is None:
             return f"series {metric}: no conversion from {shown(series.unit)}; schemas/units.py lists them"
-    return ""
+    return unprintable(registration)

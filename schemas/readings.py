@@ -13,6 +13,8 @@ import numpy.typing as npt
 DATASET_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 SENSOR_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,63}")  # safe in a URL and in an MQTT topic
 METRIC_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,31}")
+MAX_SOURCE_REV = 2**30
+"""The highest revision that a sensor or a file may give: as many again are left above it for the rules' amendments."""
 RESERVED_DATASETS = frozenset({"datasets", "live", "sse", "poll", "archive", "exports", "public", "health", "ready"})
 
 

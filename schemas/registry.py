@@ -7,10 +7,11 @@ every process knows them also with the database down.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
-from schemas.datasets import Dataset, Metric, quality_mistakes
+from schemas.datasets import Dataset, Metric, quality_mistakes, text_mistake
 from schemas.errors import WireError
 from schemas.quality import Quality, merged
 from schemas.readings import PeriodS
@@ -156,6 +157,19 @@ def rule_mistakes(registration: Registration, dataset: Dataset) -> Iterator[str]
         span_s = series.cadence_s or series.period_s or metric.span_s
         for _, problem in quality_mistakes(name, metric, span_s):
             yield f"quality of {name}: {problem}"
+
+
+def unprintable(registration: Registration) -> str:
+    """Which of its texts has a control character, which neither people nor the database can take; empty: none."""
+
+    def mistakes(where: str, given: Any) -> Iterator[str]:
+        if isinstance(given, dict):
+            for name, part in given.items():
+                yield from mistakes(f"{where}.{name}" if where else name, part)
+        elif isinstance(given, str) and given.strip() and (problem := text_mistake(given)):
+            yield f"{where} {problem}"
+
+    return next(mistakes("", msgspec.to_builtins(registration)), "")
 
 
 def _starts(registration: Registration) -> int:

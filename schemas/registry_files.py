@@ -20,7 +20,7 @@ import msgspec
 from schemas.quality import Quality
 from schemas.quantities import QUANTITIES
 from schemas.readings import DATASET_PATTERN, MAX_PERIOD_S, METRIC_PATTERN, SENSOR_PATTERN
-from schemas.registry import Device, Registration, Series, Site
+from schemas.registry import Device, Registration, Series, Site, unprintable
 from schemas.units import conversion
 
 REQUIRED = ("dataset", "sensor")
@@ -114,6 +114,9 @@ def _take(row: Mapping[str, str], where: str, check: Check, found: list[Registra
         registration = _registration(row)
     except ValueError as e:
         problems.append(f"{where}: {e}")
+        return
+    if problem := unprintable(registration):
+        problems.append(f"{where}: {problem}")
         return
     found.append(registration)
     problems += [f"{where}: {problem}" for problem in check(registration)]

@@ -11,7 +11,7 @@ import polars as pl
 from deploy.imports.mapping import Mapping, Time, Values, offset_ms
 from deploy.imports.source import Chunk, Refused
 from schemas.quantities import QUANTITIES
-from schemas.readings import EMPTY, MAX_PERIOD_S, SENSOR_PATTERN, Origin, Readings, readings
+from schemas.readings import EMPTY, MAX_PERIOD_S, MAX_SOURCE_REV, SENSOR_PATTERN, Origin, Readings, readings
 from schemas.registry import Registry
 from schemas.units import conversion
 
@@ -29,7 +29,7 @@ REASONS = {
     "value": "not a number",
     "unit": "no conversion from this unit",
     "period": "not a number of seconds from 0 to a year",
-    "rev": "not a whole number from 1",
+    "rev": f"not a whole number from 1 to {MAX_SOURCE_REV}",
 }
 """Why a row or a value of it is refused."""
 
@@ -127,7 +127,7 @@ class Converter:
             return np.ones(len(job.chunk), np.int64)
         column = job.chunk.columns[self._mapping.rev.column]
         rev, is_number = numbers(column)
-        bad = ~is_number | (rev < 1) | (rev != np.floor(rev)) | (rev > 2**31 - 1)
+        bad = ~is_number | (rev < 1) | (rev != np.floor(rev)) | (rev > MAX_SOURCE_REV)
         job.refuse_all(bad, "rev", lambda i: f"{column[i]!r}: {REASONS['rev']}")
         return np.where(bad, 1, rev).astype(np.int64)
 

@@ -43,7 +43,7 @@ REASONS: dict[str, str] = {
     # what goes with all values of an object
     "period": "period_s is not whole seconds.",
     "period_missing": "The source stamps the end of a period that is not known.",
-    "rev": "rev is not a whole number from 1.",
+    "rev": "rev is not a whole number from 1 to 2^30.",
     "origin": "origin is neither live nor import.",
     "place": "lon and lat are not a place.",
     "unit": "unit or units is not what it should be.",

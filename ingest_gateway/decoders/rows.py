@@ -8,10 +8,9 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from schemas.city import Source
-from schemas.readings import MAX_PERIOD_S, METRIC_PATTERN, PERIOD_FROM_REGISTRY, Origin, Reject
+from schemas.readings import MAX_PERIOD_S, MAX_SOURCE_REV, METRIC_PATTERN, PERIOD_FROM_REGISTRY, Origin, Reject
 
 MAX_READINGS = 10_000  # in one message; more is refused as a whole
-MAX_REV = 2**31 - 1
 NO_PLACE = math.nan
 _TEXT_NUMBER = re.compile(r"-?\d{1,15}(\.\d{1,15})?", re.ASCII)
 
@@ -117,9 +116,9 @@ def revision(given: Any) -> int | Reject:
     """The revision; 1 where none is given."""
     if given is None:
         return 1
-    if type(given) is int and 1 <= given <= MAX_REV:
+    if type(given) is int and 1 <= given <= MAX_SOURCE_REV:
         return given
-    return Reject("rev", f"rev is {shown(given)}; it is a whole number from 1")
+    return Reject("rev", f"rev is {shown(given)}; it is a whole number from 1 to {MAX_SOURCE_REV}")
 
 
 def origin(given: Any) -> int | Reject:

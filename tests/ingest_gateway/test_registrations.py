@@ -81,6 +81,8 @@ def test_an_empty_object_says_that_the_sensor_is_there() -> None:
     ("given", "says"),
     [
         ([], "an object"),
+        ({"site": {"name": "5th\x00Street"}}, "site.name has a control character"),
+        ({"device": {"serial": "\x1b[31m"}}, "device.serial has a control character"),
         ({"dataset": "traffic"}, "unknown field dataset"),
         ({"sensor": "s2"}, "unknown field sensor"),
         ({"name": "x"}, "unknown field name"),

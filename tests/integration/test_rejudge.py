@@ -8,7 +8,7 @@ import pytest
 
 from schemas import published
 from schemas.flags import Test
-from schemas.readings import Readings, readings
+from schemas.readings import MAX_SOURCE_REV, Readings, readings
 from schemas.settings import Settings
 from schemas.wire import Record
 from stream_processors.chain import Item
@@ -27,12 +27,13 @@ Flags = dict[int, tuple[int, int]]  # start ms -> (flag, tests)
 
 
 def real() -> list[tuple[int, float, int]]:
-    """(start ms, mph, rev) of a real loop, with spikes and a flat line put in, and some corrected."""
+    """(start ms, mph, rev) of a real loop, with spikes and a flat line put in, and corrections up to the last one."""
     (loop, *_) = slices("traffic", rows=READINGS)
     dice = random.Random(4)
     rows = [(start, value if i % 37 else value + 70.0, 1) for i, (start, value) in enumerate(loop.readings)]
     rows[200:260] = [(start, 55.5, 1) for start, _, _ in rows[200:260]]
-    return rows + [(start, value + 1.0, 2) for start, value, _ in dice.sample(rows, 20)]
+    corrected = [(start, value + 1.0, 2) for start, value, _ in dice.sample(rows, 20)]
+    return rows + corrected + [(start, value + 2.0, MAX_SOURCE_REV) for start, value, _ in rows[:120:37]]
 
 
 def raw(rows: list[tuple[int, float, int]]) -> Readings:

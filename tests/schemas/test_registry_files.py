@@ -230,3 +230,8 @@ def test_what_a_check_says_gets_its_line_too() -> None:
     assert parse_sensors_csv("dataset,sensor\nd,a\nd,b\n", "f", check)[1] == ["f:3: no b here", "f:3: nor there"]
     text = geojson(feature({"dataset": "d", "sensor": "a"}), feature({"dataset": "d", "sensor": "b"}))
     assert parse_geojson(text, "f", check)[1] == ["f:1: no b here", "f:1: nor there"]
+
+
+def test_a_text_with_a_control_character_is_refused() -> None:
+    wrong = feature({"dataset": "d", "sensor": "s", "name": "5th\x00Street"})
+    assert parse_geojson(geojson(wrong), "f") == ([], ["f:1: site.name has a control character"])

@@ -162,8 +162,9 @@ def test_a_wide_row_gives_several_readings() -> None:
 
 def test_our_own_export_is_read_without_a_map() -> None:
     converted = convert(
-        EXPORTED, start=["2024-03-01T00:00:00.000Z"] * 4, sensor=["s"] * 4, metric=["pm25"] * 4, unit=["ug/m3"] * 4,
-        period_s=["60", "60", "-1", "60"], value=["1.0", "2.0", "3.0", ""], rev=["2", "0", "1", "1"],
+        EXPORTED, start=["2024-03-01T00:00:00.000Z"] * 5, sensor=["s"] * 5, metric=["pm25"] * 5, unit=["ug/m3"] * 5,
+        period_s=["60", "60", "-1", "60", "60"], value=["1.0", "2.0", "3.0", "", "4.0"],
+        rev=["2", "0", "1", "1", str(2**30 + 1)],
     )  # fmt: skip
     assert (converted.readings.rev.tolist(), converted.readings.period_s.tolist()) == ([2], [60])
-    assert (sorted(refused(converted)), converted.empty) == ([(3, "rev"), (4, "period")], 1)
+    assert (sorted(refused(converted)), converted.empty) == ([(3, "rev"), (4, "period"), (6, "rev")], 1)

@@ -63,7 +63,7 @@ def check(outcome: Decoded) -> None:
         assert re.fullmatch("[a-z][a-z0-9-]{0,31}", row.metric)
         assert isinstance(row.unit, str)
         assert -1 <= row.period_s < 2**31
-        assert 1 <= row.rev < 2**31
+        assert 1 <= row.rev <= 2**30
     assert {reject.reason for reject in rejects} <= REASONS.keys()
 
 

@@ -115,7 +115,7 @@ def test_times(t: Any, start: int) -> None:
         ({"t": T0, "pm25": 7.1, "period_s": -1}, "period", "period_s"),
         ({"t": T0, "pm25": 7.1, "period_s": 1.5}, "period", "whole seconds"),
         ({"t": T0, "pm25": 7.1, "rev": 0}, "rev", "from 1"),
-        ({"t": T0, "pm25": 7.1, "rev": 2**31}, "rev", "from 1"),
+        ({"t": T0, "pm25": 7.1, "rev": 2**30 + 1}, "rev", "from 1 to 1073741824"),
         ({"t": T0, "pm25": 7.1, "rev": True}, "rev", "true"),
         ({"t": T0, "pm25": 7.1, "origin": "history"}, "origin", "import"),
         ({"t": T0, "pm25": 7.1, "lon": 1}, "place", "both"),
