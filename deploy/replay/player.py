@@ -16,13 +16,13 @@ import re
 import signal
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-
-import httpx
 
 from deploy.replay.feed import batches
 from deploy.replay.publisher import Broker, Publisher
@@ -63,23 +63,22 @@ class Player:
         if not self.weeks:
             self._write("city-ready", "this city has no recorded week to play\n")
             await asyncio.Event().wait()
-        async with httpx.AsyncClient(timeout=5.0, trust_env=False) as http:
-            await self._gateway(http)
-            async with Publisher(Broker.of(self.settings), patience_s=60.0) as publisher:
-                try:
-                    await self._backfill(publisher)
-                    await asyncio.gather(self._say_ready(http), self._play(publisher))
-                finally:
-                    with contextlib.suppress(TimeoutError, CityfeedError):
-                        await publisher.flush(0.3)
-                        self._save()
+        await self._gateway()
+        async with Publisher(Broker.of(self.settings), patience_s=60.0) as publisher:
+            try:
+                await self._backfill(publisher)
+                await asyncio.gather(self._say_ready(), self._play(publisher))
+            finally:
+                with contextlib.suppress(TimeoutError, CityfeedError):
+                    await publisher.flush(0.3)
+                    self._save()
 
-    async def _gateway(self, http: httpx.AsyncClient) -> None:
+    async def _gateway(self) -> None:
         """Return when the gateway has its session at the broker, or, where it shows no metrics, the API is ready."""
         port = self.settings.gateway_metrics_port
         log.info("waiting for the gateway")
-        while not (port and await _connected(http, f"http://127.0.0.1:{port}/metrics")):
-            if not port and await _text(http, f"{self._api}/ready") is not None:
+        while not (port and await _connected(f"http://127.0.0.1:{port}/metrics")):
+            if not port and await _text(f"{self._api}/ready") is not None:
                 return
             await asyncio.sleep(POLL_S)
 
@@ -110,7 +109,7 @@ class Player:
                 await publisher.flush()
                 self._save()
 
-    async def _say_ready(self, http: httpx.AsyncClient) -> None:
+    async def _say_ready(self) -> None:
         """Write `city-ready` when the API shows what the backfill ended with.
 
         Raises `CityfeedError` when it does not in 300 s: the process ends, so that whoever waits for it sees that.
@@ -118,7 +117,7 @@ class Player:
         wanted = [(week.dataset, week.newest_ms(self.reached_ms)) for week in self.weeks]
         deadline = time.monotonic() + READY_TIMEOUT_S
         for dataset, newest in wanted:
-            while (shown := await self._shown(http, dataset, newest)) < SHOWN_SHARE * len(newest):
+            while (shown := await self._shown(dataset, newest)) < SHOWN_SHARE * len(newest):
                 if time.monotonic() > deadline:
                     raise CityfeedError(
                         f"{dataset}: the API shows {shown} of {len(newest)} newest readings after"
@@ -129,9 +128,9 @@ class Player:
         self._write("city-ready", f"{names}, played as if it were now\n")
         log.info("ready: %s", names)
 
-    async def _shown(self, http: httpx.AsyncClient, dataset: str, wanted: dict[str, int]) -> int:
+    async def _shown(self, dataset: str, wanted: dict[str, int]) -> int:
         """How many of these sensors' newest readings, or newer ones, the API shows."""
-        text = await _text(http, f"{self._api}/v1/{dataset}/latest?limit=10000")
+        text = await _text(f"{self._api}/v1/{dataset}/latest?limit=10000")
         try:
             rows: list[dict[str, Any]] = json.loads(text or "{}").get("data", [])
             starts = [(row["sensor"], datetime.fromisoformat(row["start"]).timestamp() * 1000) for row in rows]
@@ -160,18 +159,26 @@ class Player:
         path.with_suffix(".new").replace(path)
 
 
-async def _text(http: httpx.AsyncClient, url: str) -> str | None:
+# The standard library's: a process that asks a few times at its start need not carry httpx's 8 MB for ever.
+_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+async def _text(url: str) -> str | None:
     """The body of a 200, else None."""
+    return await asyncio.to_thread(_read, url)
+
+
+def _read(url: str) -> str | None:
     try:
-        answer = await http.get(url)
-    except httpx.HTTPError:
+        with _direct.open(url, timeout=5.0) as answer:
+            return answer.read().decode() if answer.status == 200 else None
+    except (OSError, HTTPException, UnicodeDecodeError):
         return None
-    return answer.text if answer.status_code == 200 else None
 
 
-async def _connected(http: httpx.AsyncClient, url: str) -> bool:
+async def _connected(url: str) -> bool:
     """The gateway's page is there, which is so once it has subscribed, and does not say that it is cut off."""
-    text = await _text(http, url)
+    text = await _text(url)
     return text is not None and re.search(r"^cityfeed_gateway_connected 0", text, re.MULTILINE) is None
 
 
@@ -187,7 +194,6 @@ async def _until_told(player: Player) -> None:
 def main() -> int:
     """Play the city of the settings until SIGTERM; 1 with a line for a person where that can't be."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         settings = load(os.environ)
         weeks = read_weeks(Path(settings.city_dir))
