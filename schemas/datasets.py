@@ -29,7 +29,8 @@ TEXTS = (
 """What people and catalogs read of a dataset: none may be empty."""
 MAX_WAIT_S, MAX_HORIZON_S = 31 * 86_400, 100 * 366 * 86_400
 LAST_YEAR = 2100
-_CONTACT = re.compile(r"(mailto:)?[^\s@]+@[^\s@]+")
+# What the schemas of DCAT-US take, which harvesters hold a catalog against.
+_CONTACT = re.compile(r"(mailto:)?[\w~!$&'()*+,;=:.-]+@[\w-]+(\.[\w-]+)+", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DURATION = re.compile(r"P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?")
 _DURATION_S = (365 * 86_400, 30 * 86_400, 7 * 86_400, 86_400, 3600, 60, 1)
@@ -198,6 +199,8 @@ def _mistakes(dataset: Dataset, stem: str) -> Iterator[tuple[Path, str]]:
             yield (field,), f"{field} must not be negative"
         elif getattr(dataset, field) > most_s:
             yield (field,), f"{field} must be at most {most_s} ({most_s // 86_400} days)"
+    if any(text_mistake(word) for word in dataset.keywords):
+        yield ("keywords",), "keywords has one that is empty or has a control character; take it away"
     if not 0 < (duration_s(dataset.update_frequency) or 0) <= MAX_HORIZON_S:
         yield ("update_frequency",), "update_frequency is an ISO 8601 duration, such as PT5M or P1D, above 0"
     if not text_mistake(dataset.privacy.reviewed) and not _is_day(dataset.privacy.reviewed):

@@ -10,6 +10,8 @@ from api.catalog.entry import Distribution, Entry
 from api.live.messages import rfc3339
 
 SCHEMA_1_1 = "https://project-open-data.cio.gov/v1.1/schema"
+MAX_RIGHTS = 255
+"""Characters that DCAT-US 1.1 gives to `rights`; the dataset's page has the whole text."""
 
 
 def data_json(entries: Sequence[Entry], base_url: str) -> dict[str, Any]:
@@ -38,7 +40,7 @@ def _dataset_1_1(entry: Entry) -> dict[str, Any]:
         "identifier": entry.page_url,
         "accessLevel": "public",
         "license": entry.licence_url,
-        "rights": f"{dataset.attribution}. {dataset.privacy.rule}",
+        "rights": _short(f"{dataset.attribution}. {dataset.privacy.rule}", MAX_RIGHTS),
         "accrualPeriodicity": f"R/{dataset.update_frequency}",
         "landingPage": entry.page_url,
         "language": list(entry.city.info.languages),
@@ -65,7 +67,6 @@ def _distribution_1_1(one: Distribution, entry: Entry) -> dict[str, Any]:
 def dcat_us_3(entries: Sequence[Entry], base_url: str, title: str) -> dict[str, Any]:
     """`/dcat-us-3.json`, DCAT-US 3.0."""
     publisher = entries[0].dataset.publisher if entries else title
-    contact = entries[0].email if entries else "mailto:nobody@invalid.example"
     modified = [entry.facts.modified_ms for entry in entries if entry.facts.modified_ms is not None]
     made: dict[str, Any] = {
         "@id": f"{base_url}/dcat-us-3.json",
@@ -76,17 +77,19 @@ def dcat_us_3(entries: Sequence[Entry], base_url: str, title: str) -> dict[str, 
         "homepage": {"@type": "Document", "title": f"Open data of {title}", "accessURL": f"{base_url}/catalog"},
         "conformsTo": {"@type": "Standard", "title": "DCAT-US 3.0", "identifier": "https://resources.data.gov/dcat-us/3.0.0"},
         "dataset": [_dataset_3(entry) for entry in entries],
-        "service": [
+    }  # fmt: skip
+    if entries:  # a service names whom to ask, and without a dataset there is nobody
+        made["service"] = [
             {
                 "@id": f"{base_url}/v1",
                 "@type": "DataService",
                 "title": "cityfeed REST API",
                 "endpointURL": [f"{base_url}/v1"],
-                "contactPoint": [{"@type": "Kind", "fn": publisher, "hasEmail": contact}],
+                "endpointDescription": [f"{base_url}/openapi.json"],
+                "contactPoint": [{"@type": "Kind", "fn": publisher, "hasEmail": entries[0].email}],
                 "publisher": {"@type": "Organization", "name": publisher},
             }
-        ],
-    }  # fmt: skip
+        ]
     if modified:
         made["modified"] = rfc3339(max(modified))
     return made
@@ -106,8 +109,8 @@ def _dataset_3(entry: Entry) -> dict[str, Any]:
         "accessRights": "public",
         "rights": [f"{dataset.attribution}. {dataset.privacy.rule}"],
         "accrualPeriodicity": f"R/{dataset.update_frequency}",
-        "temporalResolution": dataset.update_frequency,
-        "language": list(entry.city.info.languages),
+        "temporalResolution": entry.resolution,
+        "language": [code for code in entry.languages if len(code) == 2],  # ISO 639-1
         "landingPage": {"@type": "Document", "title": dataset.title, "accessURL": entry.page_url},
         "theme": [{"@type": "Concept", "prefLabel": dataset.category}],
         "category": [{"@type": "Concept", "prefLabel": dataset.data_type}],
@@ -138,6 +141,11 @@ def _distribution_3(one: Distribution, entry: Entry) -> dict[str, Any]:
         "license": entry.licence_url,
         "downloadURL" if one.is_download else "accessURL": one.url,
     }
+
+
+def _short(text: str, most: int) -> str:
+    """A text of at most `most` characters, an ellipsis where it was cut."""
+    return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
 
 
 def _polygon(bbox: tuple[float, float, float, float]) -> str:

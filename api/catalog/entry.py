@@ -1,7 +1,9 @@
 """A dataset of the catalog: what is declared, what is measured, where its data is."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from api.catalog.facts import Facts
 from api.quality import score
@@ -17,7 +19,9 @@ LICENCES = {
     "ODC-By-1.0": "https://opendatacommons.org/licenses/by/1-0/",
     "PDDL-1.0": "https://opendatacommons.org/licenses/pddl/1-0/",
 }
-"""SPDX id -> the licence's own address; others go to SPDX's page."""
+"""SPDX id -> the licence's own address; others go to SPDX's page, and an address is one already."""
+
+_WEEKS = re.compile(r"(\d+)W(?:(\d+)D)?")
 
 NOUNS = {"readings": "readings", "windows": "windows", "index": "air quality indices"}
 OVERDUE_AFTER = 3
@@ -71,7 +75,24 @@ class Entry:
     def licence_url(self) -> str:
         """The licence's address."""
         licence = self.dataset.licence
-        return LICENCES.get(licence, f"https://spdx.org/licenses/{licence}.html")
+        if licence.startswith(("http://", "https://")):
+            return _address(licence)
+        return LICENCES.get(licence) or f"https://spdx.org/licenses/{quote(licence, safe='')}.html"
+
+    @property
+    def hvd_category(self) -> str:
+        """The address of the EU's category of high-value datasets; empty: it is none."""
+        return _address(self.dataset.hvd_category)
+
+    @property
+    def languages(self) -> list[str]:
+        """The city's languages without their regions, each once: `en`, not `en-GB`."""
+        return list(dict.fromkeys(code.partition("-")[0] for code in self.city.info.languages))
+
+    @property
+    def resolution(self) -> str:
+        """The declared interval as XML Schema's duration, which knows no weeks."""
+        return _WEEKS.sub(lambda w: f"{7 * int(w[1]) + int(w[2] or 0)}D", self.dataset.update_frequency)
 
     @property
     def email(self) -> str:
@@ -161,6 +182,11 @@ def search(
         if all(not value or getattr(dataset, name).casefold() == value.casefold() for name, value in wanted.items())
         and all(word in _text(dataset) for word in words)
     ]
+
+
+def _address(text: str) -> str:
+    """An address as RDF takes it: what may not stand in one is quoted, what is quoted already stays."""
+    return quote(text, safe=":/?#[]@!$&'()*+,;=%~")
 
 
 def _text(dataset: Dataset) -> str:

@@ -1,5 +1,6 @@
 """A Frictionless data package of a dataset: its files with the schema of their columns (specs.frictionlessdata.io)."""
 
+import re
 from typing import Any
 
 import msgspec
@@ -9,6 +10,8 @@ from api.catalog.entry import NOUNS, Distribution, Entry
 from api.formats import FORMATS
 
 PROFILE = "tabular-data-package"
+LICENCE_ID = re.compile(r"[-a-zA-Z0-9._]+")
+"""What the profile of data packages takes as the name of a licence."""
 
 
 def datapackage(entry: Entry) -> dict[str, Any]:
@@ -26,11 +29,17 @@ def _about(entry: Entry) -> dict[str, Any]:
         "title": dataset.title,
         "description": entry.description,
         "homepage": entry.page_url,
-        "keywords": list(dataset.keywords),
-        "licenses": [{"name": dataset.licence, "path": entry.licence_url}],
+        **({"keywords": list(dataset.keywords)} if dataset.keywords else {}),  # the profile takes no empty list
+        "licenses": [_licence(entry)],
         "contributors": [{"title": dataset.publisher, "role": "publisher"}],
         "sources": [{"title": dataset.attribution, "email": entry.email.removeprefix("mailto:")}],
     }
+
+
+def _licence(entry: Entry) -> dict[str, str]:
+    """A name is an id by the profile; a licence that is a title or an address is told as such."""
+    licence = entry.dataset.licence
+    return {"name" if LICENCE_ID.fullmatch(licence) else "title": licence, "path": entry.licence_url}
 
 
 def of_export(

@@ -137,8 +137,8 @@ async def dataset_page(request: Request, dataset: str) -> Response:
 
 
 def _dcat_ap(entries: list[Entry], base_url: str, here: AppState) -> dict[str, Any]:
-    city = here.city.info.name
-    return dcat_ap.catalog(entries, base_url, city, entries[0].dataset.publisher if entries else city)
+    city = here.city.info
+    return dcat_ap.catalog(entries, base_url, city, entries[0].dataset.publisher if entries else city.name)
 
 
 def _release(entry: Entry, now_ms: int) -> dict[str, Any]:

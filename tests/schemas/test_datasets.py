@@ -96,6 +96,8 @@ UNDER = LINES["[metrics.noise]"]  # the metric's keys are on the lines under it
         ('title = "Noise"', 'title = " "', 2, "title is empty; say it"),
         ('title = "Noise"', r'title = "No\u0000ise"', 2, "title has a control character"),
         ('contact = "a@b.example"', 'contact = "the office"', 7, "contact is an e-mail address: whom researchers ask"),
+        ('contact = "a@b.example"', 'contact = "a@b"', 7, "contact is an e-mail address: whom researchers ask"),
+        ("lateness_s = 60", 'keywords = ["noise", ""]', 13, "keywords has one that is empty or has a control"),
         ('reviewer = "A"', 'reviewer = ""', 17, "privacy.reviewer is empty; say it"),
         ("04:05:06.007Z", "04:05:06", 12, "accept_since needs an offset, such as 2000-01-01T00:00:00Z"),
         ("T04:05:06.007Z", "", 12, "accept_since: expected `datetime`, got `date`"),

@@ -57,3 +57,14 @@ def test_every_field_has_its_rule() -> None:
     assert (of_readings["period_s"]["unit"], of_readings["received"]["source"]) == ("s", "the gateway")
     assert "unit" not in of_index["value"] and of_index["value"]["source"] == "worked out from hours"
     assert [resource["name"] for resource in datapackage(entry("traffic"))["resources"]] == ["readings", "windows"]
+
+
+def test_what_the_profile_takes_no_other_way() -> None:
+    """The profile: `keywords` has one at least, a licence's `name` is of `[-a-zA-Z0-9._]`."""
+    assert datapackage(entry(keywords=("air",)))["keywords"] == ["air"] and "keywords" not in datapackage(
+        entry(keywords=())
+    )
+    assert datapackage(entry())["licenses"][0]["name"] == entry().dataset.licence
+    assert datapackage(entry(licence="CC BY 4.0"))["licenses"] == [
+        {"title": "CC BY 4.0", "path": "https://spdx.org/licenses/CC%20BY%204.0.html"}
+    ]
