@@ -17,6 +17,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from schemas.indices.scale import MOST
+
 Array = npt.NDArray[Any]
 
 SMOKE_FROM_UGM3 = 343.0
@@ -84,16 +86,22 @@ def correct(rule: Rule, measured: Array, humidity: Array, channels: tuple[Array,
     Humidity is that of the same hour, of which three quarters must be there: that is the tolerance.
     """
     with np.errstate(over="ignore", invalid="ignore"):  # beyond all floats there is no corrected value
-        corrected = CORRECTIONS[rule.by].apply(measured, humidity)
+        corrected = CORRECTIONS[rule.by].apply(_possible(measured), _possible(humidity))
     if channels is not None:
         corrected = np.where(channels_agree(*channels), corrected, np.nan)
     return np.where(np.isfinite(corrected), corrected, np.nan)
 
 
+def _possible(value: Array) -> Array:
+    """Values (n), NaN for infinities and for what no air can hold: of its square no average could be made."""
+    return np.where(np.abs(value) <= MOST, value, np.nan)
+
+
 def channels_agree(a: Array, b: Array) -> Array:
     """Whether two channels (n) of a sensor agree: not where they differ by 5 ug/m3 and more AND by 70 % of their mean
     and more. Not where one is missing. Both limits together are the way of Barkjohn 2021, section 2.2.4, which has 61 %
-    (two standard deviations) for daily means; 70 % is the Fire and Smoke Map's for hours, from memory, not seen.
+    (two standard deviations) for daily means; 70 % for hours is that of the R package AirSensor (South Coast AQMD and
+    Mazama Science), QC algorithm "AB_03", with 5 ug/m3.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         apart = np.abs(a - b)

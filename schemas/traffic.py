@@ -19,8 +19,8 @@ FREE_FLOW_DAYS = 28
 FREE_FLOW_LEAST = 24
 """So many off-peak hours must be there to learn from; else the speed limit stands."""
 OFF_PEAK = {"weekdays": ((9, 16), (19, 22)), "weekends": ((6, 22),)}
-"""Off-peak hours [from, to), by the city's clocks, as FHWA's Urban Congestion Report has them: from memory, its page
-could not be read to that line. Peaks are 06:00 to 09:00 and 16:00 to 19:00 there (read).
+"""Off-peak hours [from, to), by the city's clocks. Our own setting, made of what FHWA's Urban Congestion Report says:
+its day is 06:00 to 22:00, its peaks on weekdays are 06:00 to 09:00 and 16:00 to 19:00; off-peak is what is left.
 """
 
 CONGESTED_BELOW, FREE_FROM = 0.85, 0.95
@@ -61,9 +61,9 @@ def section_speed(speed: Array, volume: Array, length_km: Array) -> tuple[Array,
 
 def free_flow_speed(learned: float, hours: int, limit_kmh: float | None) -> tuple[float, str | None]:
     """The free-flow speed (km/h): what was learned from so many off-peak hours, else the limit, and which of both;
-    NaN and None where neither is known.
+    NaN and None where neither is known. A road that stood still for weeks, closed say, teaches nothing.
     """
-    if hours >= FREE_FLOW_LEAST and np.isfinite(learned):
+    if hours >= FREE_FLOW_LEAST and np.isfinite(learned) and learned > 0:
         return learned, "learned"
     return (np.nan, None) if limit_kmh is None else (limit_kmh, "limit")
 
@@ -77,7 +77,7 @@ def travel_time_index(speed: Array, free_flow: float) -> Array:
 def delay_s(speed: Array, free_flow: float, length_km: float) -> Array:
     """Seconds (n) that a vehicle loses against free flow over the section; never below 0."""
     with np.errstate(all="ignore"):
-        lost = length_km * 3600 * (1 / speed - 1 / free_flow)
+        lost = length_km * 3600 * (1 / speed - 1 / np.float64(free_flow))
     lost = np.where(speed > 0, lost, np.nan)
     return np.where(np.isfinite(lost), np.maximum(lost, 0.0), np.nan)
 

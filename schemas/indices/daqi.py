@@ -4,7 +4,7 @@ Source: COMEAP, "Review of the UK Air Quality Index" (2011), and Defra, "Update 
 Quality Index" (2013). Bands are of whole ug/m3, so means are rounded first, half up. Particles: running 24-hour mean;
 ozone: running 8-hour mean; NO2: hour; SO2: 15 minutes. Gases at 20 Cel. Three quarters of the time must be there.
 Bands read again on uk-air.defra.gov.uk/air-pollution/daqi. Defra's four bands are green, yellow, red and purple; the
-ten shades are UK-AIR's, as a public program gives them.
+ten shades are UK-AIR's, as the R package ukaq (`palette_daqi`) has them.
 """
 
 from typing import Any

@@ -110,3 +110,9 @@ def test_what_comes_of_odd_values_is_a_number_or_not_known(
     of_free_flow = traffic.travel_time_index(speed, km), traffic.delay_s(speed, km, km)
     for column in (*found, *of_free_flow, traffic.density(volume, speed, 300, km)):
         assert not np.isinf(column).any()
+
+
+def test_a_road_that_stood_still_for_weeks_has_the_limit_as_free_flow() -> None:
+    assert traffic.free_flow_speed(0.0, 500, 90.0) == (90.0, "limit")
+    assert traffic.free_flow_speed(0.0, 500, None)[1] is None
+    assert np.isnan(traffic.delay_s(np.array([50.0]), 0.0, 1.0)).all(), "and divides nothing"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from schemas.indices import daqi, eaqi, us_aqi
+from schemas.indices import daqi, eaqi, us_aqi, who
 from schemas.indices.us_aqi_tables import TABLES
 
 SCORES: dict[str, Callable[[Any], Any]] = {
@@ -35,3 +35,12 @@ def test_any_concentration_has_a_band_and_the_highest_are_in_the_worst(name: str
         assert scored.category[0] == 0
     if value >= 1e5:
         assert scored.category[0] == score(np.array([1e5])).category[0] >= 5
+
+
+@pytest.mark.parametrize("metric", list(who.GUIDELINE))
+@given(value=st.floats(allow_nan=False, allow_infinity=False))
+@example(value=1.7e308)
+def test_any_mean_is_a_finite_multiple_of_the_guideline(metric: str, value: float) -> None:
+    scored = who.score(metric, np.array([value, np.nan, np.inf]))
+    assert 0 <= scored.value[0] < np.inf and np.isnan(scored.value[1:]).all()
+    assert scored.category.tolist() == [int(scored.value[0] > 1), -1, -1]
