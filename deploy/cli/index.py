@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import math
 import os
 import re
 import sys
@@ -20,7 +21,7 @@ import typer
 from schemas.errors import CityfeedError
 from schemas.indices.days import HOUR_MS
 from schemas.indices.hourly import INDICES, Hours, Index, Rows, daily_rows, hourly_rows, rescore
-from schemas.indices.scale import Scored
+from schemas.indices.scale import MOST, Scored
 from schemas.indices.us_aqi_tables import TABLES, table_of
 from schemas.units import conversion
 
@@ -34,6 +35,7 @@ _NAMES = {
     "so2": r"\bso2\b|sulfur dioxide|sulphur dioxide", "co": r"\bco\b|carbon monoxide",
 }  # fmt: skip
 _TIME_FORMATS = ("%m/%d/%Y", "%m/%d/%Y %H:%M", "%Y-%m-%d %I:%M %p", "%Y-%m-%d %H")
+_YEARS = 1900, 2200
 _MISSING = ("", "na", "n/a", "nan", "null", "none")
 
 
@@ -163,6 +165,9 @@ def read_column(
     if column and column not in header:
         raise CityfeedError(f"{file} has no column {column!r}; it has {', '.join(header)}")
     name = column or next((h for h in header if "concentration" in h.lower()), metric if metric in header else "")
+    named = [h for h in header if any(re.search(pattern, h.lower()) for pattern in _NAMES.values())]
+    if not name and not metric and len(named) == 1:
+        name = named[0]
     if not name:
         raise CityfeedError(f"which column has the concentration? --column names it: {', '.join(header)}")
     metric = metric or next((m for m, pattern in _NAMES.items() if re.search(pattern, name.lower())), "")
@@ -173,8 +178,7 @@ def read_column(
     line = conversion(metric, said.removesuffix(" LC").removesuffix(" SC"))
     if line is None:
         raise CityfeedError(f"no conversion from {said!r} for {metric}; --unit gives another, such as ug/m3, ppm, ppb")
-    values = np.array([_number(file, i, name, row[name] or "") for i, row in enumerate(rows)], np.float64)
-    values[values == missing] = np.nan
+    values = np.array([_number(file, i, name, row[name] or "", missing) for i, row in enumerate(rows)], np.float64)
     return Column(name, metric, said, values * line[0] + line[1])
 
 
@@ -225,6 +229,8 @@ def _moment(file: Path, i: int, text: str | None, zone: ZoneInfo) -> int:
     moment = _read_time(text or "", zone)
     if moment is None:
         raise CityfeedError(f"{file}:{i + 2}: {text!r} is not a time, such as 2024-07-10T08:00 or 7/10/2024 8:00")
+    if not _YEARS[0] <= moment.year <= _YEARS[1]:  # each hour in between has a row
+        raise CityfeedError(f"{file}:{i + 2}: {text!r} is not between {_YEARS[0]} and {_YEARS[1]}")
     return int(moment.timestamp() * 1000)
 
 
@@ -243,13 +249,18 @@ def _read_time(text: str, zone: ZoneInfo) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=zone)
 
 
-def _number(file: Path, i: int, name: str, text: str) -> float:
+def _number(file: Path, i: int, name: str, text: str, missing: float) -> float:
     if text.strip().lower() in _MISSING:
         return float("nan")
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
         raise CityfeedError(f"{file}:{i + 2}: {name} is {text!r}, which is no number") from None
+    if value == missing or not math.isfinite(value):
+        return float("nan")
+    if abs(value) > MOST:
+        raise CityfeedError(f"{file}:{i + 2}: {name} is {text!r}; --missing names a value that means none")
+    return value
 
 
 def _text(at_ms: int) -> str:

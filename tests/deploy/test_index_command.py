@@ -117,3 +117,38 @@ def test_a_value_that_is_no_number_is_told_with_its_line(tmp_path: Path) -> None
     path.write_text("pm25\n7\nseven\n")
     with pytest.raises(CityfeedError, match=":3: pm25 is 'seven', which is no number"):
         cityfeed("index", str(path), "--metric", "pm25")
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("0001-01-01T00:00Z,5", ":2: '0001-01-01T00:00Z' is not between 1900 and 2200"),
+        ("2024-01-01T00:00Z,5\n9999-12-31T23:00Z,5", ":3: '9999-12-31T23:00Z' is not between 1900 and 2200"),
+        ("2024-01-01T00:00Z,1e308", ":2: pm25 is '1e308'; --missing names a value that means none"),
+    ],
+)
+def test_what_can_not_be_is_told_with_its_line(tmp_path: Path, rows: str, said: str) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(f"time,pm25\n{rows}\n")
+    for index in ("nowcast", "eaqi", "us-aqi", "who"):
+        with pytest.raises(CityfeedError, match=re.escape(said)):
+            cityfeed("index", str(path), "--index", index, "--hours", "--zone", "Pacific/Kiritimati")
+
+
+def test_infinities_and_the_missing_value_are_no_data(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("time,pm25\n2024-01-01T00:00Z,inf\n2024-01-01T01:00Z,1e20\n2024-01-01T02:00Z,8\n")
+    rows = read(cityfeed("index", str(path), "--index", "eaqi", "--hours", "--missing", "1e20"))
+    assert [(row["concentration"], row["hours"], row["index_category"]) for row in rows] == [
+        ("", "0", "no data"), ("", "0", "no data"), ("8.0", "1", "Fair"),
+    ]  # fmt: skip
+
+
+def test_the_one_column_that_is_named_after_a_pollutant_is_meant(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("time,temperature,PM2.5\n2024-01-01T00:00Z,20,8\n")
+    (row,) = read(cityfeed("index", str(path), "--index", "eaqi"))
+    assert row["index_category"] == "Fair"
+    path.write_text("time,no2,PM2.5\n2024-01-01T00:00Z,20,8\n")
+    with pytest.raises(CityfeedError, match="which column has the concentration"):
+        cityfeed("index", str(path), "--index", "eaqi")
