@@ -4,7 +4,6 @@ Thresholds are in the CANONICAL unit of the metric, times in seconds. `suspect` 
 may be left out. What can't be meant is refused when the file is read (`mistakes`).
 """
 
-import math
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -13,6 +12,7 @@ import msgspec
 MAX_SENTINELS = 4
 MAX_WINDOW_READINGS = 1_440  # a day of minutes; what the stream remembers of a series is bounded by it
 MAX_RULE_S = 7 * 86_400
+HUGE = 1e100  # from here on up (and down) it is no measurement; sums of squares of what is below are finite
 
 Span = tuple[float, float]
 RuleS = Annotated[int, msgspec.Meta(gt=0, le=MAX_RULE_S)]
@@ -177,8 +177,8 @@ def mistakes(quality: Quality, span_s: int) -> Iterator[tuple[str, str]]:
         yield from spans
         return
     for field, number in _numbers(quality):
-        if not math.isfinite(number):
-            yield field, f"{field}: {number} is not a number to compare with"
+        if not abs(number) < HUGE:
+            yield field, f"{field}: {number:g} is not a number to compare with"
             return
     yield from _season_mistakes(quality.climatology, quality.fail)
     yield from _limit_mistakes(quality)

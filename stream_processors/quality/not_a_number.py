@@ -3,8 +3,8 @@
 import numpy as np
 
 from schemas.flags import Test
+from schemas.quality import HUGE
 from stream_processors.quality.columns import Columns, Verdict
-from stream_processors.quality.parameters import HUGE
 
 
 def judge(columns: Columns) -> Verdict:

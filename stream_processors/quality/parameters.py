@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.datasets import Metric, Position
-from schemas.quality import MAX_SENTINELS, attenuated_readings, flat_line_steps
+from schemas.quality import HUGE, MAX_SENTINELS, attenuated_readings, flat_line_steps
 
 Array = npt.NDArray[Any]
 
@@ -37,7 +37,6 @@ _NAMES = PARAMETERS.names or ()
 _ALWAYS = frozenset({"not_a_number", "sentinel", "gross_range", "position"})  # these need no parameter, or look fast
 
 NO_LIMIT_MS = 1 << 62
-HUGE = 1e100  # from here on up (and down) it is no measurement; sums of squares of what is below are finite
 LEAST_KEPT = 2  # a spike is judged from the two readings before
 NO_CLIMATE = np.tile(np.array([-np.inf, np.inf, -np.inf, np.inf]), (12, 1))
 """A climate (12, 4): by month (January first) fail_low, fail_high, suspect_low, suspect_high."""

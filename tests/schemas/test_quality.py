@@ -43,6 +43,7 @@ LAST = len(GOOD.splitlines()) + 1  # where what is added begins
         ("climatology = [{ months = [1], suspect = [9, 0] }]", "a span must be [low, high] with low < high"),
         ("climatology = [{ months = [1], suspect = [0, 9], fail = [1, 9] }]", "must lie within the fail span, [1, 9]"),
         ("climatology = [{ months = [1], suspect = [300, 400] }]", "[300, 400] is outside of the fail span, [0, 200]"),
+        ("attenuated = { period_s = 600, min_obs = 5, suspect = 1e300 }", "attenuated: 1e+300 is not a number"),
         ("spike = 5", "metrics.noise.spike: expected `table`, got `int`"),
         ("neighbours = { radius_m = 9, suspect = 1, min_sensors = 99999 }", "min_sensors: expected `int` <= 1000"),
         ("neighbours = { radius_m = 1000, suspect = 0 }", "neighbours: suspect must be above 0"),

@@ -167,3 +167,39 @@ def test_the_roll_up_takes_the_worst_and_says_what_was_not_judged() -> None:
 
 def test_the_bits_of_the_rules_of_order() -> None:
     assert Test.SPIKE_FAIL in STEP_TESTS and Test.GROSS_RANGE_FAIL not in STEP_TESTS
+
+
+ANY = st.one_of(
+    st.floats(), st.sampled_from([math.nan, math.inf, -0.0, 5e-324, 9.9e99, -9.9e99, 1e100, 1e308, 50.0, 50.0, 51.0])
+)
+LIMIT = st.sampled_from([5e-324, 0.1, 1.0, 9e99])
+EXTREME = st.builds(
+    Metric,
+    cadence_s=st.sampled_from([0, 1, 60]),
+    fail=st.sampled_from([None, (-9e99, 9e99), (0.0, 1e-300), (0, 1000)]),
+    sentinels=st.sampled_from([(), (-0.0,), (50.0, 9e99)]),
+    climatology=st.sampled_from([(), (Season((1, 12), (-9e99, 9e99)),)]),
+    spike=st.builds(Spike, suspect=LIMIT, method=st.sampled_from(["average", "differential"])),
+    rate_of_change=st.builds(RateOfChange, suspect=LIMIT),
+    flat_line=st.builds(FlatLine, tolerance=LIMIT, suspect_s=st.just(120), fail_s=st.sampled_from([None, 600])),
+    attenuated=st.builds(Attenuated, period_s=st.just(600), min_obs=st.just(2), suspect=LIMIT),
+    time_gap=st.just(TimeGap(suspect_s=604_800)),
+)
+YEAR_1, YEAR_9999 = -62_135_596_800_000, 253_402_300_799_999
+WHEN = st.one_of(st.integers(0, 50).map(lambda i: AUGUST + i * MINUTE), st.sampled_from([0, 1, YEAR_1, YEAR_9999]))
+
+
+@given(EXTREME, st.lists(st.tuples(WHEN, ANY, st.integers(0, 2), st.integers(1, 3)), max_size=30))
+def test_whatever_is_measured_has_a_flag_and_no_value_is_infinite(
+    metric: Metric, readings: list[tuple[int, float, int, int]]
+) -> None:
+    start, value, series, rev = zip(*readings, strict=True) if readings else ((),) * 4
+    of = rows(np.array(start, np.int64), np.array(value, float), np.array(series, np.int64), np.array(rev, np.int32))
+    judged, values = each(metric, of)
+    assert (np.isnan(values) | (np.abs(values) < 1e100)).all()
+    assert ((judged.flag() == 9) == np.isnan(values)).all()
+    assert (
+        judged.flag() == [f for i in range(len(start)) for f in each(metric, of.take(np.array([i])))[0].flag()]
+    ).all()
+    if readings:
+        assert set(judge(metric, of)[0].flag().tolist()) <= {1, 2, 3, 4, 9}
