@@ -65,3 +65,9 @@ def test_a_corrected_value_is_a_number_or_not_there(by: str, odd: float) -> None
     corrected = correct(Rule(by), *both)
     assert not np.isinf(corrected).any()
     assert np.isnan(corrected[~(np.isfinite(both[0]) & np.isfinite(both[1]))]).all()
+
+
+def test_what_no_air_can_hold_is_not_corrected() -> None:
+    """1e90 squared could be stored, but no average of it be made."""
+    for by in CORRECTIONS:
+        assert np.isnan(correct(Rule(by), np.array([1e90, np.inf]), np.array([50.0, 50.0]))).all()
