@@ -82,7 +82,8 @@ def list_(
         for stored in newest:
             table.add_row(
                 str(stored.id), _utc(stored.letter.received), stored.letter.reason + (" *" if stored.replayed else ""),
-                "/".join(filter(None, stored.place)) or stored.letter.topic, _short(stored.letter.detail),
+                for_terminal("/".join(filter(None, stored.place)) or stored.letter.topic),
+                for_terminal(stored.letter.detail),
             )  # fmt: skip
         console.print()
         console.print(table)
@@ -161,7 +162,7 @@ async def _replay(settings: Settings, wanted: Wanted, mended: bytes | None, as_i
             made = replayer.replay(letter, _now_ms(), as_import)
             if made.refused:
                 refused += 1
-                print(f"{stored.id}: still refused: {_short(made.refused)}")
+                print(f"{stored.id}: still refused: {for_terminal(made.refused)}")
             elif dry_run:
                 sent += 1
             else:
@@ -229,7 +230,9 @@ def _utc(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
-def _short(text: str) -> str:
+def for_terminal(text: str) -> str:
+    """What came from outside, at most 160 characters: it is not to steer the terminal, nor to turn a line around."""
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return text if len(text) <= 160 else text[:157] + "..."
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from deploy.cli.dead_letters import for_terminal
 from deploy.dead_letters.store import Stored, Wanted
 from schemas.dead_letters import DeadLetter
 
@@ -41,3 +42,16 @@ def test_a_payload_that_is_no_reading_is_none() -> None:
 def test_fields_are_and_and_those_replayed_are_left_out(wanted: Wanted, ids: list[int]) -> None:
     letters = [Stored(i, 1000, letter, i == 4) for i, letter in enumerate((MESSAGE, FOREIGN, READING, RECORD), 1)]
     assert [stored.id for stored in letters if stored in wanted] == ids
+
+
+@pytest.mark.parametrize(
+    ("came", "shown"),
+    [
+        ("Straße/%2e", "Straße/%2e"),
+        ("air/\x1b[2Jx", "air/\\x1b[2Jx"),
+        ("air/\u202eabc\n", "air/\\u202eabc\\n"),
+        ("x" * 161, "x" * 157 + "..."),
+    ],
+)
+def test_what_came_from_outside_does_not_steer_the_terminal(came: str, shown: str) -> None:
+    assert for_terminal(came) == shown
