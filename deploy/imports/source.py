@@ -76,6 +76,8 @@ class Source:
             raise CityfeedError(f"{path}: {e.strerror or e}") from e
         except pl.exceptions.PolarsError as e:
             raise CityfeedError(f"{path} is not a Parquet file: {e}") from e
+        if not path.is_file() and not path.is_dir():
+            raise CityfeedError(f"{path} is a pipe or a device, and is read more than once: write it to a file first")
         if path.is_file() and not size:
             raise CityfeedError(f"{path} is empty: there is not even a header")
         return Source(path, form, size, False)

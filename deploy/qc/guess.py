@@ -47,10 +47,13 @@ def guess(path: Path, zone: str = "", metric: str = "") -> Mapping:
         raise CityfeedError(f"{path}: which column is the time? --map says it; there are {_shown(header)}")
     values = _values([name for name in header if name != times[0]], metric)
     if not values and metric:
-        raise CityfeedError(f"{path}: no column is called value, of which --metric says what it is; --map says more")
+        raise CityfeedError(
+            f"{path}: no column is called value, which --metric is for; --map says more; there are {_shown(header)}"
+        )
     if not values:
         raise CityfeedError(
-            f"{path}: no column is named as a metric: {', '.join(QUANTITIES)}; --metric or --map says it"
+            f"{path}: no column is named as a metric: {', '.join(QUANTITIES)}; --metric or --map says it; "
+            f"there are {_shown(header)}"
         )
     sensors = [name for name in header if _SENSORS.fullmatch(name.strip())]
     sensor = Sensor(column=sensors[0]) if sensors else Sensor(value=_id_of(path))

@@ -41,7 +41,7 @@ class History:
 
     def make_room(self, series: Array, keep: Array) -> None:
         """Places for at least `keep` (n) readings of `series` (n)."""
-        more = int(series.max()) + 1 - len(self._size)
+        more = int(series.max(initial=-1)) + 1 - len(self._size)
         if more > 0:
             for name, empty in (("newest", NEVER_MS), ("_base", 0), ("_size", 0), ("_end", 0), ("_filled", 0)):
                 setattr(self, name, np.concatenate((getattr(self, name), np.full(more, empty, np.int64))))

@@ -1,6 +1,7 @@
 """Files in chunks: line numbers, what is not a row, what is not a file of this kind."""
 
 import gzip
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -88,3 +89,17 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         Source.open(tmp_path / "none.csv", FileForm())
     with pytest.raises(CityfeedError, match="is a folder; name a file"):
         Source.open(tmp_path, FileForm()).header()
+
+
+def test_a_pipe_is_told_before_it_is_read(tmp_path: Path) -> None:
+    """The header is looked for first, and then the rows: a pipe would give each a part of the file."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(CityfeedError, match="is a pipe or a device, and is read more than once"):
+        Source.open(tmp_path / "pipe", FileForm())
+
+
+def test_a_column_that_is_there_twice_is_refused_where_it_is_wanted(tmp_path: Path) -> None:
+    (tmp_path / "twice.csv").write_text("t,v,v\n1,2,3\n")
+    assert rows(tmp_path / "twice.csv", ["t"]) == [(2, "1")]
+    with pytest.raises(CityfeedError, match="two columns are called 'v'"):
+        rows(tmp_path / "twice.csv", ["t", "v"])

@@ -1,6 +1,11 @@
 """A file gets the flags that the stream gives in the end."""
 
+import math
+import random
+
 import numpy as np
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from deploy.qc.judged import judge
 from schemas.datasets import parse_datasets, shipped_files
@@ -52,3 +57,35 @@ def test_a_file_is_judged_as_the_stream_is() -> None:
 def test_values_are_canonical_and_nothing_where_there_is_none() -> None:
     flags = judge(week_of_two(), Registry(parse_datasets(shipped_files())))
     assert np.isnan(flags.value[100]) and abs(flags.value[1] - 12) < 3
+
+
+FIRST_MS, LAST_MS = -62_135_596_800_000, 253_402_300_799_000  # the years 1 and 9999
+ODD = (math.nan, math.inf, -math.inf, 0.0, -0.0, 5e-324, 1e308, -1e308, 9.9e99, -999.0, 65535.0, 20.0)
+_values = st.sampled_from(ODD) | st.floats()
+_starts = st.integers(START, START + 600_000) | st.sampled_from([FIRST_MS, LAST_MS, 0]) | st.integers(FIRST_MS, LAST_MS)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(_values, _starts), max_size=30, unique_by=lambda row: row[1]), st.randoms())
+@example([], None)
+@example([(20.0, LAST_MS)], None)
+def test_any_rows_in_any_order_have_flags(rows: list[tuple[float, int]], dice: random.Random | None) -> None:
+    """The same flags in whatever order they come, and no value where there is none."""
+    registry = Registry(parse_datasets(shipped_files()))
+    for metric, unit in (("pm25", "ug/m3"), ("temperature", "[degF]")):
+        found = []
+        for _ in range(2):
+            value, start = np.array(rows, object).reshape(-1, 2).T
+            batch = readings(
+                [("air-quality", "a")], [(metric, unit)], sensor=np.zeros(len(rows), int),
+                metric=np.zeros(len(rows), int), value=value.astype(float), start=start.astype(np.int64),
+                received=start.astype(np.int64), origin=Origin.IMPORT, period_s=60,
+            )  # fmt: skip
+            flags = judge(batch, registry)
+            assert set(flags.flag.tolist()) <= {1, 2, 3, 4, 9}
+            assert (np.isnan(flags.value) == (flags.flag == 9)).all()
+            assert not np.isinf(flags.value).any()
+            found.append({int(at): (int(f), int(t)) for at, f, t in zip(start, flags.flag, flags.tests, strict=True)})
+            if dice is not None:
+                dice.shuffle(rows)
+        assert found[0] == found[1]
