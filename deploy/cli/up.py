@@ -1,5 +1,6 @@
 """`cityfeed up`, `down` and `clean`: the stack's life."""
 
+import fcntl
 import json
 import shutil
 import signal
@@ -8,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import IO, Annotated, NoReturn
 
 import typer
 
@@ -38,6 +39,7 @@ def up(
     read_city(Path(here.settings.city_dir))  # its mistakes are told at once, by file and line, before anything starts
     if conflicts := probes.port_conflicts(taken):
         raise StackError("\ncityfeed: ".join(conflicts))
+    alone = sole_starter(here.where.state)
     for name in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, _interrupt)
     started_s = time.monotonic()
@@ -48,7 +50,7 @@ def up(
         here.where.city_ready.unlink(missing_ok=True)
         here.where.city_progress.unlink(missing_ok=True)
         process = supervise.start(here.settings, here.tools, here.where, detached=detach)
-        Start(here, started_s).run()
+        Start(here, started_s, process.poll).run()
         if not detach:
             Watch(here, process.poll).run()
     except KeyboardInterrupt:
@@ -60,6 +62,8 @@ def up(
     except BaseException:
         supervise.stop(here.where)
         raise
+    finally:
+        alone.close()
 
 
 def down() -> None:
@@ -80,6 +84,21 @@ def clean() -> None:
     print(f"removed {here.where.state}")
 
 
+def sole_starter(state: Path) -> IO[bytes]:
+    """The lock of who starts a stack: a second one at the same moment would write its files, and end it on failing."""
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        lock = (state / "up.lock").open("ab")
+    except OSError as error:
+        raise StackError(f"{error.filename}: {error.strerror}; CITYFEED_STATE_DIR names the state folder") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise StackError(f"another `cityfeed up` is starting or ending in {state}: wait for it") from None
+    return lock
+
+
 def _interrupt(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
@@ -87,8 +106,9 @@ def _interrupt(*_: object) -> NoReturn:
 class Start:
     """The time from the start of the processes to `ready`."""
 
-    def __init__(self, here: Here, started_s: float) -> None:
+    def __init__(self, here: Here, started_s: float, supervisord_exit: Callable[[], int | None]) -> None:
         self.here = here
+        self.supervisord_exit = supervisord_exit
         self.started_s = started_s
         self.pids: dict[str, set[int]] = {part.name: set() for part in here.parts}
         self.hint_at_s = started_s + HINT_AFTER_S
@@ -123,6 +143,9 @@ class Start:
             return "is waiting"
 
     def _look_for_failures(self) -> None:
+        if (code := self.supervisord_exit()) is not None:
+            log = self.here.where.log("supervisord")
+            raise StackError(f"supervisord ended with {code} before all was ready (`cityfeed down`?); see {log}")
         for state in supervise.states(self.here.where):
             if state.pid:
                 self.pids[state.name].add(state.pid)

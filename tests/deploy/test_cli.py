@@ -11,9 +11,11 @@ from typing import IO
 import pytest
 
 from deploy import cli
+from deploy.cli.here import Here
 from deploy.cli.status import duration
+from deploy.cli.up import Start, sole_starter
 from deploy.local import doctor, prepare, probes, settings
-from deploy.local.stack import Address
+from deploy.local.stack import Address, StackError
 from deploy.local.tools import ROOT
 
 
@@ -75,6 +77,23 @@ def test_archive_says_in_a_line_what_does_not_answer(tmp_path: Path, words: tupl
     nobody = "postgresql://nobody@127.0.0.1:9/none"
     done = cityfeed("archive", *words, CITYFEED_DATABASE_URL=nobody, CITYFEED_STATE_DIR=str(tmp_path))
     assert done.returncode == 1 and done.stderr.startswith("cityfeed: archive: ") and "Traceback" not in done.stderr
+
+
+def test_two_starts_at_once_are_one_and_a_line(tmp_path: Path) -> None:
+    with sole_starter(tmp_path / "run"), pytest.raises(StackError, match="another `cityfeed up`"):
+        sole_starter(tmp_path / "run")
+    sole_starter(tmp_path / "run").close()
+
+
+def test_a_state_folder_that_cannot_be_is_named_with_its_setting(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StackError, match="CITYFEED_STATE_DIR"):
+        sole_starter(tmp_path / "file" / "run")
+
+
+def test_a_start_ends_when_its_supervisord_does() -> None:
+    with pytest.raises(StackError, match="ended with -9 before all was ready"):
+        Start(Here.find(), 0.0, lambda: -9).run()
 
 
 def test_status_says_when_nothing_runs(tmp_path: Path) -> None:
