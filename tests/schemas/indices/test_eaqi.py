@@ -19,3 +19,23 @@ def test_there_are_six_bands() -> None:
     scored = eaqi.score("pm25", np.array([5, 15, 50, 90, 140, 140.1]))
     assert scored.value.tolist() == [1, 2, 3, 4, 5, 6]
     assert all(len(upper) == len(eaqi.CATEGORIES) - 1 for upper in eaqi.UPPER.values())
+
+
+# As the EEA prints them since late 2024: the ranges of Good to Very poor, ug/m3; above is Extremely poor.
+PRINTED = {
+    "pm25": "0-5 6-15 16-50 51-90 91-140",
+    "pm10": "0-15 16-45 46-120 121-195 196-270",
+    "no2": "0-10 11-25 26-60 61-100 101-150",
+    "o3": "0-60 61-100 101-120 121-160 161-180",
+    "so2": "0-20 21-40 41-125 126-190 191-275",
+}
+
+
+@pytest.mark.parametrize("metric", PRINTED)
+def test_each_printed_range_begins_and_ends_as_printed(metric: str) -> None:
+    """Between the printed whole numbers, what is above the end of a range is in the next one."""
+    per_ppb = {"no2": 46.0055, "o3": 47.998, "so2": 64.066}.get(metric, 24.055) / 24.055
+    for band, text in enumerate(PRINTED[metric].split(), 1):
+        low, high = map(float, text.split("-"))
+        at = np.array([low, high, np.nextafter(high, np.inf), high + 0.001, high + 0.999]) / per_ppb
+        assert eaqi.score(metric, at).value.tolist() == [band, band, band, band + 1, band + 1], (metric, text)

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -148,3 +150,19 @@ def test_gaps_are_filled_by_the_neighbours_that_weigh_less_with_distance() -> No
     weights = np.array([1 / 2, 1 / 2, 1 / 4, 1 / 8, 1 / 16])
     assert filled[1] == pytest.approx((np.array([10, 20, 30, 40, 50]) * weights).sum() / weights.sum())
     assert filled[[0, 2, 3]].tolist() == [10.0, 20.0, 30.0]
+
+
+def plain_pm(hours: list[float]) -> float:
+    """EPA-454/B-24-002 word by word, of twelve hours, newest first."""
+    if sum(math.isfinite(c) for c in hours[:3]) < 2:
+        return math.nan
+    there = [c for c in hours if math.isfinite(c)]
+    weight = max(min(there) / max(there), 0.5) if max(there) > 0 else 1.0
+    shares = [(weight**i, c) for i, c in enumerate(hours) if math.isfinite(c)]
+    return sum(w * c for w, c in shares) / sum(w for w, _ in shares)
+
+
+@given(st.lists(st.one_of(st.floats(-5, 1000), st.just(math.nan), st.just(math.inf)), min_size=12, max_size=12))
+def test_a_nowcast_is_what_its_definition_says(hours: list[float]) -> None:
+    found = float(nowcast.pm(np.array(hours[::-1]))[-1])
+    assert found == pytest.approx(plain_pm(hours), rel=1e-9, abs=1e-9, nan_ok=True)
