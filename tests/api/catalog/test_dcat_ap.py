@@ -83,6 +83,23 @@ def test_what_the_law_on_high_value_datasets_asks_for() -> None:
     assert len(set(found.subjects(DCATAP.hvdCategory, None))) == 3
 
 
+def test_what_is_no_address_is_quoted_and_not_dropped() -> None:
+    found = graph(made([entry(licence="CC BY 4.0", hvd_category="http://data.europa.eu/bna/c_1 2")]))
+    categories = set(found.objects(None, DCATAP.hvdCategory))
+    assert categories == {rdflib.URIRef("http://data.europa.eu/bna/c_1%202")}
+    licences = set(found.objects(None, DCT.license))
+    assert licences == {rdflib.URIRef("https://spdx.org/licenses/CC%20BY%204.0.html")}
+
+
+@pytest.mark.parametrize(
+    ("declared", "told"), [("P1W", "P7D"), ("P1W2DT3H", "P9DT3H"), ("PT5M", "PT5M"), ("P1M", "P1M")]
+)
+def test_durations_without_weeks(declared: str, told: str) -> None:
+    """Of the document: rdflib would make days of weeks by itself, JSON-LD goes out as it is."""
+    [dataset] = made([entry(update_frequency=declared)])["dcat:dataset"]
+    assert dataset["dcat:temporalResolution"]["@value"] == told
+
+
 def test_each_interface_is_reached_through_its_own_service() -> None:
     found = graph(made())
     pairs = {(str(one).rpartition("#")[2], str(service).removeprefix(BASE_URL))
