@@ -36,7 +36,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 @pytest.fixture
 async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
     monkeypatch.setattr(connections, "REQUEST_WAIT_S", WAIT_S)
-    config = uvicorn.Config(app, port=0, log_level="critical", lifespan="off", http=HTTP, ws=WS)
+    config = uvicorn.Config(app, port=0, log_config=None, lifespan="off", http=HTTP, ws=WS)
     server = uvicorn.Server(config)
     task = asyncio.ensure_future(server.serve())
     try:

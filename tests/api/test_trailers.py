@@ -35,7 +35,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 @pytest.fixture
 async def port() -> AsyncIterator[int]:
-    server = uvicorn.Server(uvicorn.Config(Compressed(app), port=0, log_level="critical", lifespan="off", http=HTTP))
+    server = uvicorn.Server(uvicorn.Config(Compressed(app), port=0, log_config=None, lifespan="off", http=HTTP))
     task = asyncio.ensure_future(server.serve())
     try:
         while not server.started:

@@ -270,7 +270,7 @@ PLAIN = {"accept-encoding": "identity"}  # gzip would fit the socket's buffers
 @asynccontextmanager
 async def served(app: FastAPI) -> AsyncIterator[str]:
     """The application behind a real socket, its pools open already."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off", http=HTTP))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off", http=HTTP))
     task = asyncio.ensure_future(server.serve())
     try:
         while not server.started:

@@ -829,7 +829,7 @@ async def test_without_the_database_it_says_so(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 async def test_frost_sta_client_reads_us(app: FastAPI) -> None:
     """Fraunhofer's own client for FROST, over real HTTP."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="off", log_level="error"))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="off", log_config=None))
     serving = asyncio.create_task(server.serve())
     try:
         while not server.started:
