@@ -1,6 +1,7 @@
 """What the command line asks of the machine: who holds a port, does a part answer, how much memory."""
 
 import contextlib
+import errno
 import http.client
 import json
 import os
@@ -16,17 +17,17 @@ from deploy.local.tools import Tools
 PROBE_TIMEOUT_S = 1.0
 
 
-def port_is_free(address: Address) -> bool:
-    """Could a server listen there?"""
+def why_not(address: Address) -> OSError | None:
+    """What keeps a server from listening there; None: nothing."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address.host, address.port))
             probe.listen(1)
-        except OSError:
-            return False
-    return True
+        except OSError as e:
+            return e
+    return None
 
 
 def holder(port: int) -> str:
@@ -47,12 +48,17 @@ def holder(port: int) -> str:
 
 
 def port_conflicts(addresses: Iterable[Address]) -> list[str]:
-    """One line for each address that is taken: the port, who holds it, and the setting that changes it."""
+    """One line for each address where nothing of ours can listen: why, who holds it, and what to set."""
     lines = []
     for address in addresses:
-        if not port_is_free(address):
+        if (error := why_not(address)) is None:
+            continue
+        if error.errno == errno.EADDRINUSE:
             by = f" by {who}" if (who := holder(address.port)) else ""
             lines.append(f"port {address.port} is in use{by}: end that program, or set {address.setting}")
+        else:
+            why = error.strerror or error
+            lines.append(f"nothing can listen at {address}: {why}; set {address.setting}, or the host beside it")
     return lines
 
 

@@ -45,6 +45,13 @@ def test_port_in_use_names_port_holder_and_setting(listener: socket.socket) -> N
     assert line.endswith("end that program, or set CITYFEED_API_PORT")
 
 
+@pytest.mark.parametrize("host", ["a b", "192.0.2.1"])
+def test_an_address_that_is_not_of_this_machine_is_told_as_such(host: str) -> None:
+    (line,) = probes.port_conflicts([Address(host, 8000, "CITYFEED_API_PORT")])
+    assert line.startswith(f"nothing can listen at {host}:8000: "), line
+    assert "in use" not in line and line.endswith("set CITYFEED_API_PORT, or the host beside it")
+
+
 def test_free_port_is_no_conflict(listener: socket.socket) -> None:
     port = listener.getsockname()[1]
     listener.close()

@@ -21,7 +21,7 @@ def test_there_are_six_bands() -> None:
     assert all(len(upper) == len(eaqi.CATEGORIES) - 1 for upper in eaqi.UPPER.values())
 
 
-# As the EEA prints them since late 2024: the ranges of Good to Very poor, ug/m3; above is Extremely poor.
+# The EEA's bands of late 2024, written down again: whole numbers of Good to Very poor, ug/m3; above: Extremely poor.
 PRINTED = {
     "pm25": "0-5 6-15 16-50 51-90 91-140",
     "pm10": "0-15 16-45 46-120 121-195 196-270",

@@ -153,7 +153,7 @@ def test_gaps_are_filled_by_the_neighbours_that_weigh_less_with_distance() -> No
 
 
 def plain_pm(hours: list[float]) -> float:
-    """EPA-454/B-24-002 word by word, of twelve hours, newest first."""
+    """EPA's definition once more, an hour at a time, of twelve hours, newest first."""
     if sum(math.isfinite(c) for c in hours[:3]) < 2:
         return math.nan
     there = [c for c in hours if math.isfinite(c)]
