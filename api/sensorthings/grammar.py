@@ -65,7 +65,7 @@ NULL.2: /null(?![\w\/])/
 STRING: /'(?:[^']|'')*'/
 GEOMETRY.3: /(geography|geometry)'[^']*'/
 DURATION.3: /duration'[^']*'/
-INTERVAL.6: /\d{4}-\d\d-\d\dT[^\s\/,)]+\/\d{4}-\d\d-\d\dT[^\s\/,)]+/
+INTERVAL.6: /\d{4}-\d\d-\d\dT[^\s\/,;)]+\/\d{4}-\d\d-\d\dT[^\s\/,;)]+/
 DATETIME.5: /\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+\- ]\d\d:?\d\d)?/i
 DATE.4: /\d{4}-\d\d-\d\d/
 TIME.4: /\d\d:\d\d(:\d\d(\.\d+)?)?/

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qsl
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from api.sensorthings import unparse
@@ -62,7 +62,11 @@ def test_expressions(tree: Node) -> None:
     assert parse.__wrapped__("filter", unparse.node(tree)) == tree
 
 
+AN_HOUR = Constant((datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, 1, tzinfo=UTC)), "interval")
+
+
 @given(_options(_options(st.just(Options()))))
+@example(Options(expand=(Expand("Thing", Options(filter=AN_HOUR, top=1)),)))
 def test_options_as_a_query(options: Options) -> None:
     given = dict(parse_qsl(unparse.query(options), keep_blank_values=True, strict_parsing=bool(unparse.query(options))))
     assert given.get("$filter") == (options.filter and unparse.node(options.filter))
