@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import uvicorn
 from websockets.asyncio.client import connect
 
 from api import connections
 from api.live.serve import WS
 from api.trailers import HTTP
+from tests.api.sockets import served
 
 WAIT_S = 0.3
 PATIENCE_S = 20.0
@@ -36,16 +36,8 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 @pytest.fixture
 async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
     monkeypatch.setattr(connections, "REQUEST_WAIT_S", WAIT_S)
-    config = uvicorn.Config(app, port=0, log_config=None, lifespan="off", http=HTTP, ws=WS)
-    server = uvicorn.Server(config)
-    task = asyncio.ensure_future(server.serve())
-    try:
-        while not server.started:
-            await asyncio.sleep(0.01)
-        yield server.servers[0].sockets[0].getsockname()[1]
-    finally:
-        server.should_exit = True
-        await task
+    async with served(app, http=HTTP, ws=WS) as found:
+        yield found
 
 
 async def heard(port: int, first: bytes, again: bytes = b"") -> bytes:

@@ -8,11 +8,11 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 import zstandard
 
 from api.compression import Compressed
 from api.trailers import HTTP, TRAILERS, repr_digest
+from tests.api.sockets import served
 
 PIECES = [b"open data, " * 300, b"", b"more of it\n"]
 BODY = b"".join(PIECES)
@@ -35,15 +35,8 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 @pytest.fixture
 async def port() -> AsyncIterator[int]:
-    server = uvicorn.Server(uvicorn.Config(Compressed(app), port=0, log_config=None, lifespan="off", http=HTTP))
-    task = asyncio.ensure_future(server.serve())
-    try:
-        while not server.started:
-            await asyncio.sleep(0.01)
-        yield server.servers[0].sockets[0].getsockname()[1]
-    finally:
-        server.should_exit = True
-        await task
+    async with served(Compressed(app), http=HTTP) as found:
+        yield found
 
 
 async def ask(port: int, *lines: str) -> tuple[dict[str, str], list[bytes], dict[str, str], bytes]:

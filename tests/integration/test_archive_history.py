@@ -44,8 +44,7 @@ ALL = f"from={rfc3339(DAY_0_MS - DAY_MS)}&to={rfc3339(NOW_MS)}"
 AS_OF = rfc3339(DAY_0_MS + 7 * DAY_MS)
 
 
-@pytest.fixture
-def settings(database: Settings, tmp_path: Path) -> Settings:
+def keeping_six_days(database: Settings, tmp_path: Path, archive_url: str) -> Settings:
     """Six days stay in the database; live readings older than two days are refused."""
     folder = tmp_path / "city" / "datasets"
     folder.mkdir(parents=True)
@@ -53,7 +52,12 @@ def settings(database: Settings, tmp_path: Path) -> Settings:
         shipped = resources.files("schemas").joinpath(f"datasets/{name}.toml").read_text("utf-8")
         (folder / f"{name}.toml").write_text(shipped.replace("\nlateness_s", "\nrepair_horizon_s = 172800\nlateness_s"))
     made = make_settings(tmp_path, database_url=database.database_url, database_schema=database.database_schema)
-    return dataclasses.replace(made, archive_url=f"file://{tmp_path}/archive", database_keep_days=6)
+    return dataclasses.replace(made, archive_url=archive_url, database_keep_days=6)
+
+
+@pytest.fixture
+def settings(database: Settings, tmp_path: Path) -> Settings:
+    return keeping_six_days(database, tmp_path, f"file://{tmp_path}/archive")
 
 
 @pytest.fixture

@@ -5,9 +5,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from importlib import resources
 from pathlib import Path
 
 import boto3
@@ -18,15 +17,15 @@ from fastapi import FastAPI
 
 from api.archive.store import Store
 from schemas.settings import Settings
-from tests.api.city import NOW_MS, app_without_servers, client_of, make_settings
+from tests.api.city import NOW_MS, app_without_servers, client_of
 from tests.integration.history import DAY_0_MS, History, three_days
 from tests.integration.test_api import database, history
 from tests.integration.test_archive import archive, rows_of, wrote
-from tests.integration.test_archive_history import QUERIES, days_in_database, move_days, pages
-from tests.integration.test_exports import opened, table
+from tests.integration.test_archive_history import QUERIES, app, days_in_database, keeping_six_days, move_days, pages
+from tests.integration.test_exports import table
 from tests.service_stack import port_block
 
-__all__ = ["database", "history"]
+__all__ = ["app", "database", "history"]
 
 ASKED_FREELY = 4  # requests before the server checks signatures: those that make the user, its policy and the bucket
 POLICY = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}'
@@ -82,21 +81,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
 
 @pytest.fixture
 def settings(database: Settings, bucket: Bucket, tmp_path: Path) -> Settings:
-    """As in test_archive_history: six days stay in the database."""
-    folder = tmp_path / "city" / "datasets"
-    folder.mkdir(parents=True)
-    for name in ("traffic", "air-quality"):
-        shipped = resources.files("schemas").joinpath(f"datasets/{name}.toml").read_text("utf-8")
-        (folder / f"{name}.toml").write_text(shipped.replace("\nlateness_s", "\nrepair_horizon_s = 172800\nlateness_s"))
-    made = make_settings(tmp_path, database_url=database.database_url, database_schema=database.database_schema)
-    return dataclasses.replace(made, archive_url="s3://city/open/data", database_keep_days=6)
-
-
-@pytest.fixture
-async def app(settings: Settings, tmp_path: Path) -> AsyncIterator[FastAPI]:
-    names = ("database_url", "database_schema", "archive_url", "database_keep_days")
-    async with opened(app_without_servers(tmp_path, **{name: getattr(settings, name) for name in names})) as made:
-        yield made
+    return keeping_six_days(database, tmp_path, "s3://city/open/data")
 
 
 async def test_days_are_written_served_and_written_anew(

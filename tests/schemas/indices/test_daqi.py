@@ -20,7 +20,7 @@ def test_bands_are_low_moderate_high_very_high() -> None:
     assert [c.name for c in daqi.CATEGORIES] == ["Low"] * 3 + ["Moderate"] * 3 + ["High"] * 3 + ["Very High"]
 
 
-# As uk-air.defra.gov.uk/air-pollution/daqi prints them: the ranges of 1 to 9, and from where it is 10; ug/m3.
+# Defra's ranges of 1 to 9, written down again from our summary of its rules, and from where it is 10; ug/m3.
 PRINTED = {
     "o3": "0-33 34-66 67-100 101-120 121-140 141-160 161-187 188-213 214-240 241",
     "no2": "0-67 68-134 135-200 201-267 268-334 335-400 401-467 468-534 535-600 601",

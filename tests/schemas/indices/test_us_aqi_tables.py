@@ -1,6 +1,6 @@
 from collections.abc import Iterator
 from datetime import date
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from itertools import pairwise
 
 import numpy as np
@@ -53,7 +53,8 @@ def test_the_rule_of_2024_joins_the_two_uppermost_rows() -> None:
 # --- the rules' own words ------------------------------------------------------------------------------------------
 
 # Table 2 of 40 CFR part 58, appendix G, line by line in EPA's units (ppm but for PM and the newer NO2 and SO2, ppb), as
-# it was printed: 74 FR 30469 (July 2008, with the ozone of that year), and for 2024 EPA-454/B-24-002, table 6.
+# it was printed in 74 FR 30469 (July 2008, with the ozone of that year). 2015 and 2024 are written down again from our
+# summary of EPA's rules, not from their page.
 # An empty place: no value defines that row.
 OF_2008 = """
 AQI      o3-8h         o3-1h         pm25-24h      pm10-24h  co-8h      so2-24h       no2-1h
@@ -122,3 +123,22 @@ def test_each_printed_row_begins_and_ends_as_printed(
         assert np.isnan(below) or below == of_low - 1, "a step below is the end of the row before"
     after = us_aqi.score(metric, np.array([high + step]), table, hours)
     assert after.value[0] == of_high + 1 or (after.beyond[0] and after.value[0] >= of_high)
+
+
+@pytest.mark.parametrize(("table", "metric", "hours", "cell", "index"), list(printed_rows()))
+def test_every_step_of_a_printed_row_by_decimal_arithmetic(
+    table: str, metric: str, hours: int, cell: str, index: str
+) -> None:
+    step = Decimal(1).scaleb(-len(cell.split("-")[0].partition(".")[2]))
+    scale = 1000 if metric in IN_PPM[table] else 1  # ours is ppb
+    low, high = map(Decimal, cell.split("-"))
+    of_low, of_high = map(int, index.split("-"))
+    concentrations, expected = [], []
+    for i in range(int((high - low) / step) + 1):
+        exact = (of_high - of_low) * (i * step) / (high - low) + of_low
+        for part in ("0", "0.5", "0.99"):  # of a step: cut off, whatever it is
+            concentrations.append(float(low + (i + Decimal(part)) * step) * scale)
+            expected.append(int(exact.quantize(Decimal(1), ROUND_HALF_UP)))
+    value = us_aqi.score(metric, np.array(concentrations), table, hours).value
+    wrong = np.flatnonzero(value != expected)
+    assert [(concentrations[i], value[i], expected[i]) for i in wrong.tolist()] == []
